@@ -1,0 +1,1 @@
+"""The simulated chip: traces and hardware in, cycles, traffic and energy out. Never imports torch."""

@@ -1,0 +1,115 @@
+"""What a run did: integer counts of actions per layer, cycles per image and layer, and the causes of every core cycle.
+
+This is the border between timing and energy: the event loop fills it, `energy.price` multiplies it with a table.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum, auto
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class _Zero(IntEnum):
+    @staticmethod
+    def _generate_next_value_(name: str, start: int, count: int, last_values: list[int]) -> int:
+        return count
+
+    @property
+    def key(self) -> str:
+        """The name as it stands in reports and energy tables."""
+        return self.name.lower()
+
+
+class Action(_Zero):
+    """Everything that costs energy when it happens; the unit of a count in brackets."""
+
+    WEIGHT_READ = auto()  # [word] of a weight bank, index bits and padding included
+    WEIGHT_WRITE = auto()  # [word] weights arriving from DRAM
+    POINTER_READ = auto()  # [word of 32 bits] start and end of a row
+    POINTER_WRITE = auto()  # [word of 32 bits] pointers arriving from DRAM
+    ADD = auto()  # [addition] weight to accumulator in a lane, spike value 1
+    MULTIPLY_ADD = auto()  # [operation] weight x value to accumulator: graded spikes, real input
+    ACCUMULATOR_UPDATE = auto()  # [accumulator] read, modified and written back
+    NEURON_UPDATE = auto()  # [neuron] shift, two additions, comparison
+    POTENTIAL_READ = auto()  # [potential] membrane potential read
+    POTENTIAL_WRITE = auto()  # [potential] membrane potential written
+    SPIKE_READ = auto()  # [bit] of spike memory, residual values included
+    SPIKE_WRITE = auto()  # [bit] of spike memory
+    POOL_OR = auto()  # [bit] of a pooling window
+    FLIT_HOP = auto()  # [flit x link] one flit over one link between routers
+    BUFFER_WRITE = auto()  # [flit] into a router's input buffer
+    BUFFER_READ = auto()  # [flit] granted to one output
+    FIFO_WRITE = auto()  # [flit] into the event FIFO of a core or unit
+    FIFO_READ = auto()  # [flit] out of it
+    SCAN = auto()  # [bit] of the keep bitmap
+    FEATURE_UPDATE = auto()  # [feature] read, added to and written back in the token unit
+    SELECTOR_MAC = auto()  # [operation] 8-bit multiply-accumulate of the scorer
+    SCORE_COMPARE = auto()  # [comparison] of two scores
+    OPERAND_WRITE = auto()  # [bit] of q, k or v
+    OPERAND_READ = auto()  # [bit] of q, k or v
+    AND_POPCOUNT = auto()  # [bit] AND of two spikes, counted
+    ATTENTION_ADD = auto()  # [addition] of an integer gated by a spike
+    DRAM_READ = auto()  # [byte] whole bursts
+    DRAM_WRITE = auto()  # [byte] whole bursts
+
+
+class Cause(_Zero):
+    """Why a core spent a cycle; exactly one holds for each, so that they add up to cycles x cores."""
+
+    COMPUTE = auto()  # lanes adding
+    BANK_CONFLICT = auto()  # two weights of a lane group want one accumulator bank
+    WEIGHT_FETCH = auto()  # waiting for the words of a row
+    CONTROL = auto()  # an end-of-token flit or an empty row
+    GRANT_WAIT = auto()  # no context free, or the keep bitmap being scanned
+    NETWORK = auto()  # FIFO empty while flits are under way
+    NEURON_SWEEP = auto()  # nothing left to accumulate, neurons still being updated
+    BARRIER = auto()  # done, waiting for other cores
+    SELECTOR = auto()  # waiting for the token unit
+    ATTENTION = auto()  # waiting for the attention units
+    DRAM = auto()  # waiting for weights, pixels or spilled data
+
+
+@dataclass(frozen=True)
+class Activity:
+    """The result of a run, in integers.
+
+    layers: names, in order.
+    counts: int64[layers, Action], summed over images.
+    cycles: int64[images, layers], from the end of the layer before; sums to the whole run.
+    causes: int64[layers, Cause], core cycles summed over images; sums to cycles x cores.
+    synaptic_events: int64[layers], a spike (or pixel) meeting one surviving weight, counted once per spike value 1.
+    spikes: int64[layers], input events of the layer as the trace has them, on the tokens that it works on.
+    imbalance: float64[layers], largest over mean accumulate cycles of the cores; 1 where nothing is accumulated.
+    verified: spikes and logits compared and found equal, or None where nothing was compared.
+    """
+
+    layers: tuple[str, ...]
+    cores: int
+    counts: NDArray[np.int64]
+    cycles: NDArray[np.int64]
+    causes: NDArray[np.int64]
+    synaptic_events: NDArray[np.int64]
+    spikes: NDArray[np.int64]
+    imbalance: NDArray[np.float64]
+    saturations: int = 0
+    verified: "Verified | None" = None
+
+    @property
+    def total_cycles(self) -> int:
+        """Cycles of all images, one after the other."""
+        return int(self.cycles.sum())
+
+    def count(self, action: Action) -> int:
+        """An action's count over all layers."""
+        return int(self.counts[:, action].sum())
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What `--verify` compared: all of it was equal, or `simulate` would have raised."""
+
+    neurons: int  # membrane potentials computed, each giving a spike or none
+    spikes: int  # spikes among them
+    tokens: int  # selector decisions
+    logits: int

@@ -1,0 +1,283 @@
+"""The chip: a frozen description, read from TOML, units in the key names, every fault reported at once.
+
+ARCHITECTURE.md says what each block does with these numbers. Derived quantities are properties with their formula.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import UserError, nearest
+
+Count = Annotated[int, Field(ge=1, le=65536)]
+Kib = Annotated[float, Field(gt=0, le=1 << 20)]
+
+WeightFormat = Literal["dense", "bitmap", "csr"]
+TokenPolicy = Literal["skip", "gate", "off"]
+AttentionOrder = Literal["auto", "qk_first", "kv_first"]
+LoopOrder = Literal["time_outer", "time_inner"]
+SramDevice = Literal["lstp", "lop", "hp"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Technology(_Part):
+    """The process that the chip is built in; energy tables of another node are refused."""
+
+    node_nm: int = Field(ge=3, le=180, description="feature size, nanometres")
+    sram_device: SramDevice = Field(description="CACTI transistor type of the SRAM macros: standby, operating, speed")
+
+
+class Mesh(_Part):
+    """The network on chip: a mesh of tiles, XY routing, multicast trees; section N of ARCHITECTURE.md."""
+
+    columns: Annotated[int, Field(ge=1, le=16)] = Field(description="tiles of cores from west to east")
+    rows: Annotated[int, Field(ge=1, le=16)] = Field(description="tiles of cores from north to south")
+    buffer_flits: Count = Field(description="depth of each router input buffer")
+    link_bits: Count = Field(description="width of a link; a wider flit takes several cycles")
+    value_bits: Annotated[int, Field(ge=1, le=8)] = Field(description="spike value in a flit; larger values repeat it")
+    channel_bits: Annotated[int, Field(ge=1, le=16)] = Field(description="channel number in a flit")
+    tree_bits: Annotated[int, Field(ge=1, le=16)] = Field(description="multicast tree number in a flit")
+
+
+class Core(_Part):
+    """A neurocore: event FIFO, sparse weight memory, lanes, accumulators, neurons; section C of ARCHITECTURE.md."""
+
+    fifo_flits: Count = Field(description="depth of the event FIFO")
+    contexts: Annotated[int, Field(ge=1, le=64)] = Field(description="tokens that may be accumulated at one time")
+    lanes: Count = Field(description="weights added per cycle")
+    input_macs: Count = Field(description="8-bit multiply-accumulates per cycle on real input")
+    accumulator_banks: Count = Field(description="banks of the accumulators; output modulo banks")
+    accumulator_words: Count = Field(description="accumulators per core, over all contexts")
+    accumulator_bits: Annotated[int, Field(ge=8, le=32)] = Field(description="width of an accumulator")
+    weight_format: WeightFormat = Field(description="how a row of weights is stored")
+    weight_bits: Annotated[int, Field(ge=2, le=8)] = Field(description="width of a weight")
+    index_bits: Annotated[int, Field(ge=1, le=16)] = Field(description="run length before a csr entry")
+    weight_kib: Kib = Field(description="weight memory per core")
+    weight_banks: Count = Field(description="banks of the weight memory, word-interleaved")
+    weight_word_bits: Count = Field(description="width of a weight bank")
+    pointer_kib: Kib = Field(description="row pointers per core, 32 bits each")
+    sweep_width: Count = Field(description="neurons updated per cycle")
+    potential_kib: Kib = Field(description="membrane potentials per core")
+    potential_bits: Annotated[int, Field(ge=8, le=32)] = Field(description="width of a membrane potential")
+    spike_kib: Kib = Field(description="spikes and residual stream per core")
+    order: LoopOrder = Field(description="time_outer: all tokens of a timestep first; time_inner: all timesteps first")
+
+
+class TokenUnit(_Part):
+    """The token-skip logic and the selector's arithmetic; section T of ARCHITECTURE.md."""
+
+    policy: TokenPolicy = Field(description="skip pruned tokens, gate their enables, or off: compute them in vain")
+    scan_width: Count = Field(description="bits of the keep bitmap read per cycle")
+    macs: Count = Field(description="selector multiply-accumulates per cycle")
+    comparators: Count = Field(description="score comparisons per cycle")
+    feature_kib: Kib = Field(description="feature sums of all tokens")
+
+
+class AttentionUnits(_Part):
+    """Units for (Q K^T) V on spikes; section A of ARCHITECTURE.md."""
+
+    units: Annotated[int, Field(ge=1, le=16)] = Field(description="units; heads are dealt out to them in turn")
+    width: Count = Field(description="AND-popcount bits, or gated additions, per cycle")
+    sweep_width: Count = Field(description="attention neurons updated per cycle")
+    order: AttentionOrder = Field(description="which product comes first; auto compares tokens with head width")
+    operand_kib: Kib = Field(description="q, k and v bitmaps per unit")
+    accumulator_words: Count = Field(description="accumulators per unit")
+
+
+class Dram(_Part):
+    """Off-chip memory behind one in-order channel; section D of ARCHITECTURE.md."""
+
+    type: str = Field(description="name of the memory in the energy table")
+    bandwidth_gb_s: Annotated[float, Field(gt=0, le=10000)] = Field(description="10^9 bytes per second")
+    latency_ns: Annotated[float, Field(ge=0, le=100000)] = Field(description="from request to first byte")
+    burst_bytes: Count = Field(description="smallest transfer; requests are rounded up to it")
+
+
+class Chip(_Part):
+    """A whole accelerator. Frozen; `replace` gives a changed copy that is checked again."""
+
+    name: str
+    description: str
+    clock_mhz: Annotated[float, Field(gt=0, le=10000)]
+    technology: Technology
+    mesh: Mesh
+    core: Core
+    token_unit: TokenUnit
+    attention: AttentionUnits
+    dram: Dram
+
+    @property
+    def cores(self) -> int:
+        """Neurocores: columns x rows."""
+        return self.mesh.columns * self.mesh.rows
+
+    @property
+    def clock_period_ns(self) -> float:
+        """1000 / clock_mhz."""
+        return 1000.0 / self.clock_mhz
+
+    @property
+    def service_columns(self) -> int:
+        """Columns east of the cores that hold the token unit and the attention units: ceil((1 + units) / rows)."""
+        return -(-(1 + self.attention.units) // self.mesh.rows)
+
+    @property
+    def router_columns(self) -> int:
+        """Routers from west to east: columns + service_columns."""
+        return self.mesh.columns + self.service_columns
+
+    @property
+    def routers(self) -> int:
+        """Routers of the whole mesh, numbered row by row from the north-west."""
+        return self.router_columns * self.mesh.rows
+
+    @cached_property
+    def core_routers(self) -> tuple[int, ...]:
+        """Router of each core: core p stands in column p % columns, row p // columns."""
+        columns = self.mesh.columns
+        return tuple(core // columns * self.router_columns + core % columns for core in range(self.cores))
+
+    @cached_property
+    def service_routers(self) -> tuple[int, ...]:
+        """Routers of the token unit (first) and the attention units: down each service column in turn."""
+        rows = self.mesh.rows
+        return tuple(
+            unit % rows * self.router_columns + self.mesh.columns + unit // rows
+            for unit in range(1 + self.attention.units)
+        )
+
+    @property
+    def context_bits(self) -> int:
+        """Bits that number a context: ceil(log2(contexts)), at least 1."""
+        return max(1, (self.core.contexts - 1).bit_length())
+
+    @property
+    def flit_bits(self) -> int:
+        """end-of-token bit + tree + context + channel + value."""
+        return 1 + self.mesh.tree_bits + self.context_bits + self.mesh.channel_bits + self.mesh.value_bits
+
+    @property
+    def flit_cycles(self) -> int:
+        """Cycles that a flit holds a link: ceil(flit_bits / link_bits)."""
+        return -(-self.flit_bits // self.mesh.link_bits)
+
+    @property
+    def dram_bytes_per_cycle(self) -> float:
+        """bandwidth_gb_s x clock_period_ns."""
+        return self.dram.bandwidth_gb_s * self.clock_period_ns
+
+    @property
+    def dram_latency_cycles(self) -> int:
+        """ceil(latency_ns / clock_period_ns)."""
+        return -int(-self.dram.latency_ns // self.clock_period_ns)
+
+    def replace(self, overrides: Mapping[str, Any]) -> "Chip":
+        """A copy with some values changed, e.g. {"core.lanes": 32}; checked as a file is.
+
+        Raises UserError naming every unknown key (with the nearest valid one) and every impossible value.
+        """
+        data = self.model_dump()
+        faults = []
+        for key, value in overrides.items():
+            *path, leaf = key.split(".")
+            node: Any = data
+            for step in path:
+                node = node.get(step) if isinstance(node, dict) else None
+            if not isinstance(node, dict) or leaf not in node or isinstance(node[leaf], dict):
+                faults.append(f"{key}: unknown key; {nearest(key, chip_keys())}")
+                continue
+            node[leaf] = value
+        return _build(data, f"chip {self.name!r}", faults)
+
+
+def chip_keys() -> list[str]:
+    """Every key of a chip file in dotted form, in file order."""
+    return [key for key, _ in _walk(Chip)]
+
+
+def chip_fields() -> dict[str, str]:
+    """Dotted key -> what it means; for `sparsespike hardware`."""
+    return {key: field.description or "" for key, field in _walk(Chip)}
+
+
+def _walk(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _walk(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+def chip_names() -> list[str]:
+    """Names of the shipped chips."""
+    folder = resources.files("sparsespike.hwconfigs.chips")
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_chip(source: str | Path, overrides: Mapping[str, Any] | None = None) -> Chip:
+    """A shipped chip by name, or a chip file by path; `overrides` as in `Chip.replace`.
+
+    Raises UserError for an unknown name, an unreadable file, and for all faults of its content at once.
+    """
+    text, where = chip_text(source)
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{where}: not valid TOML: {error}") from None
+    chip = _build(data, where, [])
+    return chip.replace(overrides) if overrides else chip
+
+
+def chip_text(source: str | Path) -> tuple[str, str]:
+    """The TOML text of a chip, its sources in comments, and where it stands. Raises UserError where there is none."""
+    name = str(source)
+    if name in chip_names():
+        return (resources.files("sparsespike.hwconfigs.chips") / f"{name}.toml").read_text("utf-8"), f"{name}.toml"
+    path = Path(source)
+    if path.suffix != ".toml" and not path.exists():
+        raise UserError(f"no chip {name!r}; {nearest(name, chip_names())} Or give a .toml file.")
+    try:
+        return path.read_text("utf-8"), name
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{name}: cannot be read ({error.__class__.__name__})") from None
+
+
+def _build(data: Any, where: str, faults: Sequence[str]) -> Chip:
+    """Validate; one UserError with every fault: those found before, pydantic's, and those between keys."""
+    found = list(faults)
+    try:
+        chip = Chip.model_validate(data)
+    except ValidationError as error:
+        found += [_sentence(fault) for fault in error.errors()]
+    else:
+        found += _cross_faults(chip)
+        if not found:
+            return chip
+    raise UserError(f"{where}: " + "; ".join(found))
+
+
+def _sentence(fault: Any) -> str:
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"{key}: unknown key; {nearest(key, chip_keys())}"
+    if fault["type"] == "missing":
+        return f"{key}: missing"
+    return f"{key} = {fault['input']!r}: {fault['msg'].removeprefix('Input ')}"
+
+
+def _cross_faults(chip: Chip) -> list[str]:
+    """Faults that no single key has."""
+    faults = []
+    if chip.core.weight_word_bits < chip.core.weight_bits + chip.core.index_bits:
+        faults.append("core.weight_word_bits: a word must hold a weight and its index")
+    if chip.core.weight_kib * 8192 < chip.core.weight_banks * chip.core.weight_word_bits:
+        faults.append("core.weight_kib: less than one word in each bank")
+    return faults
