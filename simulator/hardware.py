@@ -5,6 +5,7 @@ ARCHITECTURE.md says what each block does with these numbers. Derived quantities
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -78,7 +79,8 @@ class TokenUnit(_Part):
     scan_width: Count = Field(description="bits of the keep bitmap read per cycle")
     macs: Count = Field(description="selector multiply-accumulates per cycle")
     comparators: Count = Field(description="score comparisons per cycle")
-    feature_kib: Kib = Field(description="feature sums of all tokens")
+    feature_kib: Kib = Field(description="feature sums of all tokens, 16 bits each")
+    weight_kib: Kib = Field(description="weights of the selectors")
 
 
 class AttentionUnits(_Part):
@@ -169,15 +171,22 @@ class Chip(_Part):
         """Cycles that a flit holds a link: ceil(flit_bits / link_bits)."""
         return -(-self.flit_bits // self.mesh.link_bits)
 
-    @property
-    def dram_bytes_per_cycle(self) -> float:
-        """bandwidth_gb_s x clock_period_ns."""
-        return self.dram.bandwidth_gb_s * self.clock_period_ns
+    def dram_cycles(self, transfer_bytes: int) -> int:
+        """Rule D1: ceil(latency x clock) + ceil(bytes in whole bursts x clock / bandwidth); 0 for no bytes.
 
-    @property
-    def dram_latency_cycles(self) -> int:
-        """ceil(latency_ns / clock_period_ns)."""
-        return -int(-self.dram.latency_ns // self.clock_period_ns)
+        Exact: the decimals of the chip file are taken as they stand, not as binary floats.
+        """
+        if transfer_bytes == 0:
+            return 0
+        clock, bandwidth, latency = (
+            Fraction(str(value)) for value in (self.clock_mhz, self.dram.bandwidth_gb_s, self.dram.latency_ns)
+        )
+        latency_cycles = -(-latency * clock // 1000)
+        return int(latency_cycles - (-self.in_bursts(transfer_bytes) * clock // (bandwidth * 1000)))
+
+    def in_bursts(self, transfer_bytes: int) -> int:
+        """Bytes that really move: rounded up to whole bursts."""
+        return -(-transfer_bytes // self.dram.burst_bytes) * self.dram.burst_bytes
 
     def replace(self, overrides: Mapping[str, Any]) -> "Chip":
         """A copy with some values changed, e.g. {"core.lanes": 32}; checked as a file is.

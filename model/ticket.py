@@ -1,0 +1,206 @@
+"""Tickets: a trained network as one small file that holds the masks as bits and the surviving weights only."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..simulator.errors import UserError
+from ..simulator.files import checksum, load_tensors, save_tensors
+from .config import SpikformerConfig
+from .pruning import Masks
+from .spikformer import Spikformer
+
+KIND, VERSION = "ticket", 1
+
+# torch counts batches there; nothing in evaluation or lowering reads it
+_UNUSED = "num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What lowering must know of the training images, so that it is a function of the ticket alone.
+
+    pixel_max: largest |pixel| after normalisation.
+    hidden_max: per learned selector, its largest hidden activation on a token that was a candidate; empty otherwise.
+    """
+
+    pixel_max: float
+    hidden_max: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A trained network with its masks and where it comes from.
+
+    parameters: float32 arrays by official name, pruned weights exactly 0; weights, biases, batch norm with statistics.
+    masks: bool arrays of the prunable weights, True where a weight survived.
+    provenance: data set, seed, command, rounds, accuracy …, as text.
+    Raises UserError where names, shapes or values do not fit the configuration.
+    """
+
+    config: SpikformerConfig
+    parameters: Mapping[str, NDArray[np.float32]]
+    masks: Mapping[str, NDArray[np.bool_]]
+    calibration: Calibration
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shapes = parameter_shapes(self.config)
+        _check_names("parameters", set(self.parameters), set(shapes))
+        _check_names("masks", set(self.masks), {name for name in shapes if _is_prunable(name, shapes[name])})
+        for name, array in self.parameters.items():
+            if array.shape != shapes[name]:
+                raise UserError(f"{name}: shape {array.shape} does not fit the configuration, which needs {shapes[name]}")
+            if array.dtype != np.float32 or not np.isfinite(array).all():
+                raise UserError(f"{name}: needs finite float32 numbers")
+        for name, mask in self.masks.items():
+            if mask.shape != shapes[name]:
+                raise UserError(f"mask of {name}: shape {mask.shape}, needs {shapes[name]}")
+            if self.parameters[name][~mask].any():
+                raise UserError(f"{name}: a pruned weight is not 0")
+        learned = len(self.config.keep_counts) if self.config.selector == "learned" else 0
+        if len(self.calibration.hidden_max) != learned:
+            raise UserError(f"calibration.hidden_max: {len(self.calibration.hidden_max)} numbers for {learned} selectors")
+        if not 0 < self.calibration.pixel_max < np.inf:
+            raise UserError(f"calibration.pixel_max = {self.calibration.pixel_max}: must be above 0")
+
+    @property
+    def prunable(self) -> int:
+        """Weights that pruning may touch."""
+        return sum(mask.size for mask in self.masks.values())
+
+    @property
+    def zeros(self) -> int:
+        """Weights that pruning has removed."""
+        return sum(int(mask.size - mask.sum()) for mask in self.masks.values())
+
+    @property
+    def trainable(self) -> int:
+        """All trained parameters, biases and batch norm included (running statistics are not trained)."""
+        return sum(array.size for name, array in self.parameters.items() if "running_" not in name)
+
+    @property
+    def sparsity(self) -> float:
+        """Removed weights / prunable weights."""
+        return self.zeros / self.prunable
+
+    @property
+    def sparsity_all(self) -> float:
+        """Removed weights / all parameters: the number that the paper prints."""
+        return self.zeros / self.trainable
+
+    @property
+    def kept_tokens(self) -> tuple[int, ...]:
+        """Tokens that each block works on."""
+        return self.config.kept_tokens
+
+    @cached_property
+    def sha256(self) -> str:
+        """Checksum of the content, as it stands in a saved file."""
+        tensors, header = _flatten(self)
+        return checksum(tensors, {"kind": KIND, "version": VERSION, "header": header})
+
+    def network(self) -> Spikformer:
+        """The trained float network, in evaluation mode."""
+        model = Spikformer(self.config)
+        state = {name: torch.from_numpy(array.copy()) for name, array in self.parameters.items()}
+        model.load_state_dict(model.state_dict() | state)
+        return model.eval()
+
+
+def parameter_shapes(config: SpikformerConfig) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every array that a ticket of this configuration holds."""
+    with torch.device("meta"):  # shapes without memory
+        state = Spikformer(config).state_dict()
+    return {name: tuple(tensor.shape) for name, tensor in state.items() if not name.endswith(_UNUSED)}
+
+
+def make_ticket(
+    model: Spikformer, masks: Masks, calibration: Calibration, provenance: Mapping[str, str] | None = None
+) -> Ticket:
+    """Take a trained network and its masks out of torch."""
+    state = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(_UNUSED)}
+    return Ticket(
+        model.config,
+        {name: tensor.detach().cpu().numpy().astype(np.float32, copy=True) for name, tensor in state.items()},
+        {name: mask.cpu().numpy().copy() for name, mask in masks.items()},
+        calibration,
+        dict(provenance or {}),
+    )
+
+
+def save_ticket(ticket: Ticket, path: str | Path) -> str:
+    """Write a ticket as one safetensors file, whole or not at all; returns its checksum."""
+    tensors, header = _flatten(ticket)
+    return save_tensors(path, KIND, VERSION, tensors, header)
+
+
+def load_ticket(path: str | Path) -> Ticket:
+    """Read and validate a ticket file.
+
+    Raises UserError where the file is missing, damaged, of another kind or newer, or does not fit its configuration.
+    """
+    tensors, header, _ = load_tensors(path, KIND, VERSION)
+    try:
+        return _restore(tensors, header)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        raise UserError(f"{path}: not a valid ticket ({type(error).__name__}: {error})") from None
+
+
+def _flatten(ticket: Ticket) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    tensors: dict[str, np.ndarray] = {}
+    for name, array in ticket.parameters.items():
+        mask = ticket.masks.get(name)
+        if mask is None:
+            tensors[f"parameter/{name}"] = array
+        else:
+            tensors[f"mask/{name}"] = np.packbits(mask)
+            tensors[f"survivors/{name}"] = array[mask]
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(ticket.config).items()}
+    calibration = {"pixel_max": ticket.calibration.pixel_max, "hidden_max": list(ticket.calibration.hidden_max)}
+    return tensors, {"config": plain, "calibration": calibration, "provenance": dict(ticket.provenance)}
+
+
+def _restore(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> Ticket:
+    known = {entry.name for entry in dataclasses.fields(SpikformerConfig)}
+    _check_names("configuration keys", set(header["config"]), known)
+    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in header["config"].items()}
+    config = SpikformerConfig(**plain)
+    parameters: dict[str, np.ndarray] = {}
+    masks: dict[str, np.ndarray] = {}
+    for name, shape in parameter_shapes(config).items():
+        if _is_prunable(name, shape):
+            size = int(np.prod(shape))
+            bits, alive = tensors[f"mask/{name}"], tensors[f"survivors/{name}"]
+            if bits.dtype != np.uint8 or bits.shape != (-(-size // 8),):
+                raise UserError(f"mask of {name}: needs {-(-size // 8)} bytes")
+            masks[name] = np.unpackbits(bits, count=size).astype(np.bool_).reshape(shape)
+            if alive.shape != (int(masks[name].sum()),):
+                raise UserError(f"{name}: {alive.size} surviving weights, but its mask has {int(masks[name].sum())}")
+            parameters[name] = np.zeros(shape, np.float32)
+            parameters[name][masks[name]] = alive
+        else:
+            parameters[name] = tensors[f"parameter/{name}"]
+    calibration = Calibration(header["calibration"]["pixel_max"], tuple(header["calibration"]["hidden_max"]))
+    return Ticket(config, parameters, masks, calibration, header["provenance"])
+
+
+def _is_prunable(name: str, shape: tuple[int, ...]) -> bool:
+    """The rule of `pruning.prunable`, by shape alone."""
+    return name.endswith("weight") and len(shape) >= 2
+
+
+def _check_names(what: str, have: set[str], want: set[str]) -> None:
+    if have != want:
+        wrong = [f"{name!r} is missing" for name in sorted(want - have)]
+        wrong += [f"{name!r} is unknown" for name in sorted(have - want)]
+        raise UserError(f"{what}: {'; '.join(wrong[:3])}")
