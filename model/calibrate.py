@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from .selector import TokenSelector
 from .spikformer import Spikformer
 from .ticket import Calibration
 
@@ -19,15 +20,13 @@ def calibrate(model: Spikformer, images: NDArray[np.float32]) -> Calibration:
     """
     largest = [0.0] * len(model.predictor) if model.config.selector == "learned" else []
 
-    def watch(index: int, inputs: tuple[Tensor, ...]) -> None:
+    def watch(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(module, TokenSelector)
         x, mask, _ = inputs
-        hidden = model.predictor[index].linear[:2](x.mean(0))  # after the ReLU, [batch, tokens, hidden]
-        largest[index] = max(largest[index], float((hidden * mask[:, :, None]).max()))
+        hidden = module.activations(x) * mask[:, :, None]
+        largest[module.index] = max(largest[module.index], float(hidden.max()))
 
-    hooks = [
-        model.predictor[index].register_forward_pre_hook(lambda _, inputs, index=index: watch(index, inputs))
-        for index in range(len(largest))
-    ]
+    hooks = [model.predictor[index].register_forward_pre_hook(watch) for index in range(len(largest))]
     training = model.training
     model.eval()
     try:

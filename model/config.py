@@ -11,10 +11,10 @@ SELECTOR_FORMS = ("learned", "rate", "random")
 class SpikformerConfig:
     """Everything that fixes the network's layers; the defaults are the shipped digits ticket.
 
-    sps_channels: output channels of the 3 x 3 convolutions of the patch splitting (SPS); the last is the embedding width.
+    sps_channels: output channels of the 3 x 3 convolutions of the patch splitting (SPS); the last is the width D.
     sps_pools: which of them are followed by max pooling (3 x 3, stride 2, padding 1).
     attention_scale: constant factor on Q K^T V (0.125 in the paper, a shift).
-    keep: share of the original tokens that each selector keeps: int(tokens * keep^i) after the i-th; 1 means no selectors.
+    keep: share of tokens that each selector keeps: int(tokens * keep^i) after the i-th; 1 means no selectors.
     selector_seed: seed of the form `random`.
     """
 
@@ -39,7 +39,9 @@ class SpikformerConfig:
             if not isinstance(value, int) or value < 1:
                 raise UserError(f"{name} = {value!r}: needs a whole number of at least 1")
         if not self.sps_channels or len(self.sps_channels) != len(self.sps_pools):
-            raise UserError(f"sps_channels {self.sps_channels} and sps_pools {self.sps_pools}: need one of each per conv")
+            raise UserError(
+                f"sps_channels {self.sps_channels} and sps_pools {self.sps_pools}: need one of each per conv"
+            )
         if min(self.sps_channels) < 1:
             raise UserError(f"sps_channels = {self.sps_channels}: needs at least 1 channel per conv")
         if self.width % self.heads:
@@ -47,7 +49,9 @@ class SpikformerConfig:
         if self.selector not in SELECTOR_FORMS:
             raise UserError(f"selector {self.selector!r} is unknown; {nearest(str(self.selector), SELECTOR_FORMS)}")
         if not 0 < self.keep <= 1:
-            raise UserError(f"keep = {self.keep}: the share of tokens that a selector keeps must be above 0 and at most 1")
+            raise UserError(
+                f"keep = {self.keep}: the share of tokens that a selector keeps must be above 0 and at most 1"
+            )
         if self.attention_scale <= 0:
             raise UserError(f"attention_scale = {self.attention_scale}: must be above 0")
 

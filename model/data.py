@@ -1,4 +1,4 @@
-"""Real data sets by name, with fixed splits. A new set is one function that returns a `Dataset`, and one line in the table."""
+"""Real data sets by name, with fixed splits. A new one is a function and a line in the table."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ def stratified_split(labels: NDArray[np.int64], share: float, seed: int) -> NDAr
 
 
 def _digits() -> Dataset:
-    """scikit-learn's copy of the UCI optical recognition of handwritten digits: 1797 images of 8 x 8, values 0 to 16."""
+    """scikit-learn's copy of the UCI handwritten digits: 1797 images of 8 x 8 pixels, values 0 to 16."""
     from sklearn.datasets import load_digits
 
     pixels, target = load_digits(return_X_y=True)

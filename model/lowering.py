@@ -1,7 +1,243 @@
-"""stub"""
-def lower(ticket):
-    class X:
-        def logits(self, images):
-            import numpy as np
-            return np.zeros((len(images),10))
-    return X()
+"""From a ticket to the integer network: batch norm folded, weights to int8, thresholds in units of the integer sum."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..simulator.trace import Attention, Conv, Head, Layer, Linear, Numerics, Pool, Select, Weights
+from .integer import IntegerNetwork
+from .ticket import Ticket
+
+WEIGHT_BITS, PIXEL_BITS, POTENTIAL_BITS = 8, 8, 24
+V_TH, ATTENTION_V_TH = 1.0, 0.5
+NORM_EPSILON = 1e-5  # torch's batch norm
+HIDDEN_MAX = 127  # largest hidden activation of a selector on the chip
+_WEIGHT_MAX = 2 ** (WEIGHT_BITS - 1) - 1
+_BIAS_MAX = 2**15 - 1
+_THETA_MAX = 2**20  # leaves the potential room above the threshold
+
+Float = NDArray[np.float64]
+
+
+def fold_norm(parameters: Mapping[str, NDArray[np.float32]], layer: str, norm: str) -> tuple[Float, Float]:
+    """Fold batch norm into the layer before it: W' = W g / sqrt(var + eps), b' = (b - mean) g / sqrt(var + eps) + beta.
+
+    Returns float64 weights[output, ...] and bias[output]; a layer without bias counts as 0.
+    """
+    weight = parameters[f"{layer}.weight"].astype(np.float64)
+    gamma, beta, mean, variance = (
+        parameters[f"{norm}.{part}"].astype(np.float64) for part in ("weight", "bias", "running_mean", "running_var")
+    )
+    gain = gamma / np.sqrt(variance + NORM_EPSILON)
+    bias = parameters[f"{layer}.bias"].astype(np.float64) if f"{layer}.bias" in parameters else np.zeros(len(gain))
+    return weight * gain.reshape(-1, *[1] * (weight.ndim - 1)), (bias - mean) * gain + beta
+
+
+def quantise_neurons(
+    weight: Float, bias: Float, fraction_bits: int, input_scale: float = 1.0
+) -> tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.int32]]:
+    """Symmetric quantisation with one scale per output channel: (int8 weights, int32 bias, int32 theta).
+
+    One unit of the integer sum is s x input_scale, with s = max |w| / 127 of the channel. s grows where the bias would
+    leave 16 bits or theta = ceil(2^F 2 v_th / unit) the potential: both happen in channels that pruning left (nearly)
+    empty. The factor 2 in theta is tau: the float neuron adds x / 2, the integer one x.
+    """
+    rows = weight.reshape(len(weight), -1)
+    threshold = 2**fraction_bits * 2 * V_TH
+    unit = np.maximum.reduce(
+        [
+            np.abs(rows).max(1) / _WEIGHT_MAX * input_scale,
+            np.abs(bias) / _BIAS_MAX,
+            np.full(len(rows), threshold / _THETA_MAX),
+        ]
+    )
+    integers = np.rint(rows * input_scale / unit[:, None]).astype(np.int8).reshape(weight.shape)
+    return integers, np.rint(bias / unit).astype(np.int32), np.ceil(threshold / unit).astype(np.int32)
+
+
+def quantise_tensor(weight: Float, bias: Float) -> tuple[NDArray[np.int8], float]:
+    """Symmetric int8 with one scale for the whole tensor, and that scale; for head and selectors.
+
+    bias, already in the units of weight times input, keeps the scale large enough for it to fit 2^23.
+    """
+    scale = max(float(np.abs(weight).max()) / _WEIGHT_MAX, float(np.abs(bias).max()) / 2**23, 1e-12)
+    return np.rint(weight / scale).astype(np.int8), scale
+
+
+def lower(ticket: Ticket) -> IntegerNetwork:
+    """The integer network of a ticket; a function of the ticket alone."""
+    return _Lowering(ticket).network()
+
+
+class _Lowering:
+    """Walks the network in reading order and collects layers and stream shapes."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        self.ticket, self.config = ticket, ticket.config
+        self.parameters = ticket.parameters
+        self.fraction_bits = self.config.timesteps - 1
+        self.layers: list[Layer] = []
+        side = self.config.image_size
+        self.shapes: dict[str, tuple[int, int, int]] = {"pixels": (self.config.image_channels, side, side)}
+        self.largest = {"pixels": 2 ** (PIXEL_BITS - 1) - 1}  # of every stream, by construction
+        self.bound = 1  # largest |sum| that any layer can reach
+        self.selector = -1
+
+    def network(self) -> IntegerNetwork:
+        config = self.config
+        stream = self._sps()
+        for index in range(config.depth):
+            if index and config.keep_counts:
+                self._select(index - 1, stream)
+            stream = self._block(index, stream)
+        self._head(stream)
+        numerics = Numerics(
+            timesteps=config.timesteps,
+            fraction_bits=self.fraction_bits,
+            weight_bits=WEIGHT_BITS,
+            pixel_bits=PIXEL_BITS,
+            accumulator_bits=self.bound.bit_length() + 1,
+            potential_bits=POTENTIAL_BITS,
+        )
+        return IntegerNetwork(
+            numerics=numerics,
+            layers=tuple(self.layers),
+            shapes=self.shapes,
+            pixel_scale=self._pixel_scale(),
+            seed=config.selector_seed,
+            survivors=self.ticket.prunable - self.ticket.zeros,
+            nonzeros=sum(_nonzeros(layer) for layer in self.layers),
+        )
+
+    def _pixel_scale(self) -> float:
+        return self.ticket.calibration.pixel_max / (2 ** (PIXEL_BITS - 1) - 1)
+
+    def _add(self, layer: Layer, channels: int, side: int) -> str:
+        """Append a layer and note its target's shape and largest value; returns the target's name."""
+        self.layers.append(layer)
+        self.shapes[layer.target] = (channels, side, side)
+        self.largest[layer.target] = 1 + (self.largest[layer.residual] if layer.residual else 0)
+        return layer.target
+
+    def _prove(self, weights: NDArray[np.int8], bias: NDArray[np.integer], largest: int) -> None:
+        """Widen the accumulator to the largest |sum| that inputs up to `largest` can bring about."""
+        sums = np.abs(weights.astype(np.int64)).reshape(len(weights), -1).sum(1) * largest + np.abs(bias)
+        self.bound = max(self.bound, int(sums.max()))
+
+    def _sps(self) -> str:
+        config, stream, side = self.config, "pixels", self.config.image_size
+        for index, pool in enumerate(config.sps_pools):
+            suffix = str(index or "")
+            stream = self._conv(f"sps{index}", f"proj_conv{suffix}", f"proj_bn{suffix}", (stream, f"sps{index}"), side)
+            if pool:
+                side = (side + 1) // 2
+                layer = Pool(name=f"pool{index}", source=stream, target=f"pool{index}")
+                stream = self._add(layer, config.sps_channels[index], side)
+        return self._conv("rpe", "rpe_conv", "rpe_bn", (stream, "x0"), side, residual=stream)
+
+    def _conv(self, name: str, conv: str, norm: str, streams: tuple[str, str], side: int, residual: str = "") -> str:
+        source, target = streams
+        weight, bias = fold_norm(self.parameters, f"patch_embed.{conv}", f"patch_embed.{norm}")
+        # Only the first convolution's input has a scale of its own; spikes count as they are.
+        scale = self._pixel_scale() if source == "pixels" else 1.0
+        integers, integer_bias, theta = quantise_neurons(weight, bias, self.fraction_bits, scale)
+        self._prove(integers, integer_bias, self.largest[source])
+        weights = Weights.from_dense(integers)
+        layer = Conv(
+            name=name, source=source, target=target, residual=residual, weights=weights, bias=integer_bias, theta=theta
+        )
+        return self._add(layer, len(bias), side)
+
+    def _linear(self, name: str, parts: tuple[str, ...], source: str, target: str, residual: str = "") -> str:
+        """Linear layers that read one stream, fused output by output."""
+        folded = [fold_norm(self.parameters, f"{part}_linear", f"{part}_bn") for part in parts]
+        weight = np.concatenate([weight for weight, _ in folded])
+        bias = np.concatenate([bias for _, bias in folded])
+        integers, integer_bias, theta = quantise_neurons(weight, bias, self.fraction_bits)
+        self._prove(integers, integer_bias, self.largest[source])
+        layer = Linear(
+            name=name,
+            source=source,
+            target=target,
+            residual=residual,
+            selector=self.selector,
+            weights=Weights.from_dense(integers),
+            bias=integer_bias,
+            theta=theta,
+        )
+        return self._add(layer, len(bias), self.config.grid)
+
+    def _block(self, index: int, stream: str) -> str:
+        name, attn, mlp = f"block{index}", f"block.{index}.attn", f"block.{index}.mlp"
+        qkv = self._linear(f"{name}.qkv", tuple(f"{attn}.{part}" for part in "qkv"), stream, f"{name}.qkv")
+        # attn_lif sees scale x (Q K^T V); on the raw sums its threshold is 2^F 2 v_th / scale.
+        theta = math.ceil(2**self.fraction_bits * 2 * ATTENTION_V_TH / self.config.attention_scale)
+        self.bound = max(self.bound, self.config.tokens * self.config.width // self.config.heads)
+        attention = Attention(
+            name=f"{name}.attention",
+            source=qkv,
+            target=f"{name}.attention",
+            selector=self.selector,
+            heads=self.config.heads,
+            theta=theta,
+        )
+        attended = self._add(attention, self.config.width, self.config.grid)
+        middle = self._linear(f"{name}.proj", (f"{attn}.proj",), attended, f"x{index}.5", stream)
+        hidden = self._linear(f"{name}.fc1", (f"{mlp}.fc1",), middle, f"{name}.fc1")
+        return self._linear(f"{name}.fc2", (f"{mlp}.fc2",), hidden, f"x{index + 1}", middle)
+
+    def _select(self, index: int, stream: str) -> None:
+        config = self.config
+        common = {"name": f"select{index}", "source": stream, "selector": self.selector}
+        if config.selector == "learned":
+            layer = self._learned(index, stream, common)
+        else:
+            layer = Select(**common, form=config.selector, keep=config.keep_counts[index])  # type: ignore[arg-type]
+        self.layers.append(layer)
+        self.selector = index
+
+    def _learned(self, index: int, stream: str, common: dict[str, object]) -> Select:
+        """The scorer in integers. Its feature is a sum over time where the float one is a mean, so a unit is s / T."""
+        time = self.config.timesteps
+        first, last = (f"predictor.{index}.linear.{part}" for part in (0, 2))
+        bias = self.parameters[f"{first}.bias"].astype(np.float64) * time
+        hidden, scale = quantise_tensor(self.parameters[f"{first}.weight"].astype(np.float64), bias)
+        hidden_bias = np.rint(bias / scale).astype(np.int32)
+        self._prove(hidden, hidden_bias, self.largest[stream] * time)
+        # The smallest shift that brings the largest activation of the training images into 7 bits.
+        largest = round(self.ticket.calibration.hidden_max[index] * time / scale)
+        shift = max(0, largest.bit_length() - HIDDEN_MAX.bit_length())
+        z = self.parameters[f"{last}.weight"].astype(np.float64)
+        score, _ = quantise_tensor(z[0] - z[1], np.zeros(1))  # z0 - z1; its constant bias changes no order
+        return Select(
+            **common,  # type: ignore[arg-type]
+            form="learned",
+            keep=self.config.keep_counts[index],
+            hidden=Weights.from_dense(hidden),
+            hidden_bias=hidden_bias,
+            hidden_shift=shift,
+            score_weights=score,
+        )
+
+    def _head(self, stream: str) -> None:
+        """logit = W . sum over time and kept tokens + bias x T x kept: the mean's division is left out."""
+        count = self.config.timesteps * self.config.kept_tokens[-1]
+        bias = self.parameters["head.bias"].astype(np.float64) * count
+        weight, scale = quantise_tensor(self.parameters["head.weight"].astype(np.float64), bias)
+        integer_bias = np.rint(bias / scale).astype(np.int64)
+        self._prove(weight, integer_bias, self.largest[stream] * count)
+        layer = Head(
+            name="head", source=stream, selector=self.selector, weights=Weights.from_dense(weight), bias=integer_bias
+        )
+        self.layers.append(layer)
+
+
+def _nonzeros(layer: Layer) -> int:
+    """Weights of a layer that are not 0, a selector's score weights (already a difference of two rows) left out."""
+    if isinstance(layer, (Conv, Linear, Head)):
+        return layer.weights.nonzeros
+    if isinstance(layer, Select) and layer.hidden is not None:
+        return layer.hidden.nonzeros
+    return 0

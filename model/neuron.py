@@ -45,8 +45,8 @@ class _MultiStepLIF(torch.autograd.Function):
 class LIF(nn.Module):
     """Multi-step LIF neuron with tau = 2, hard reset to 0 and a sigmoid surrogate gradient.
 
-    v <- v + (x - v) / 2; spike where v >= v_th, then v <- 0. The gradient of the spike is that of sigmoid(4 (v - v_th));
-    the reset is detached. The state starts at 0 in every call, so nothing leaks from one batch to the next.
+    v <- v + (x - v) / 2; spike where v >= v_th, then v <- 0. A spike's gradient is that of sigmoid(4 (v - v_th)); the
+    reset is detached. The state starts at 0 in every call, so nothing leaks from one batch to the next.
     """
 
     def __init__(self, v_th: float = 1.0) -> None:

@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -18,9 +19,9 @@ def keep_best(score: Tensor, mask: Tensor, keep: int) -> Tensor:
     return torch.zeros_like(mask).scatter_(1, best, 1.0)
 
 
-def image_keys(images: Tensor) -> list[int]:
+def image_keys(images: NDArray[np.float32]) -> list[int]:
     """One number per image, a checksum of its pixels: the same image draws the same random tokens in any batch."""
-    return [zlib.crc32(np.ascontiguousarray(image).tobytes()) for image in images.detach().cpu().numpy()]
+    return [zlib.crc32(np.ascontiguousarray(image).tobytes()) for image in images]
 
 
 def random_scores(keys: list[int], seed: int, index: int, tokens: int) -> np.ndarray:
@@ -47,18 +48,24 @@ class TokenSelector(nn.Module):
                 nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 2), nn.LogSoftmax(dim=-1)
             )
 
+    def activations(self, x: Tensor) -> Tensor:
+        """Hidden activations of the learned form, float[batch, tokens, hidden], after the ReLU."""
+        hidden: Tensor = self.linear[:2](x.mean(0))
+        return hidden
+
     def forward(self, x: Tensor, mask: Tensor, images: Tensor) -> Tensor:
         """float[time, batch, tokens, D] and the mask so far, float[batch, tokens] -> the new mask, 0 or 1."""
         if self.form == "learned":
-            log_share = self.linear(x.mean(0))  # [batch, tokens, 2]: keep, drop
+            z = self.linear[2](self.activations(x))  # [batch, tokens, 2]: keep, drop
             if self.training:
-                return F.gumbel_softmax(log_share, hard=True)[..., 0] * mask
-            return keep_best(log_share[..., 0] - log_share[..., 1], mask, self.keep)
+                return F.gumbel_softmax(self.linear[3](z), hard=True)[..., 0] * mask
+            # The difference does not need the softmax, and without it equal tokens tie exactly.
+            return keep_best(z[..., 0] - z[..., 1], mask, self.keep)
         if self.form == "rate":
             return keep_best(x.detach().sum((0, 3)), mask, self.keep)
         if self.training:
             return keep_best(torch.rand_like(mask), mask, self.keep)
-        score = random_scores(image_keys(images), self.seed, self.index, mask.shape[1])
+        score = random_scores(image_keys(images.detach().cpu().numpy()), self.seed, self.index, mask.shape[1])
         return keep_best(torch.from_numpy(score).to(mask), mask, self.keep)
 
 

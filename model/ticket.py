@@ -57,7 +57,9 @@ class Ticket:
         _check_names("masks", set(self.masks), {name for name in shapes if _is_prunable(name, shapes[name])})
         for name, array in self.parameters.items():
             if array.shape != shapes[name]:
-                raise UserError(f"{name}: shape {array.shape} does not fit the configuration, which needs {shapes[name]}")
+                raise UserError(
+                    f"{name}: shape {array.shape} does not fit the configuration, which needs {shapes[name]}"
+                )
             if array.dtype != np.float32 or not np.isfinite(array).all():
                 raise UserError(f"{name}: needs finite float32 numbers")
         for name, mask in self.masks.items():
@@ -67,7 +69,9 @@ class Ticket:
                 raise UserError(f"{name}: a pruned weight is not 0")
         learned = len(self.config.keep_counts) if self.config.selector == "learned" else 0
         if len(self.calibration.hidden_max) != learned:
-            raise UserError(f"calibration.hidden_max: {len(self.calibration.hidden_max)} numbers for {learned} selectors")
+            raise UserError(
+                f"calibration.hidden_max: {len(self.calibration.hidden_max)} numbers for {learned} selectors"
+            )
         if not 0 < self.calibration.pixel_max < np.inf:
             raise UserError(f"calibration.pixel_max = {self.calibration.pixel_max}: must be above 0")
 
@@ -109,10 +113,12 @@ class Ticket:
 
     def network(self) -> Spikformer:
         """The trained float network, in evaluation mode."""
-        model = Spikformer(self.config)
+        with torch.device("meta"):  # without initial weights, which would draw from torch's random state
+            model = Spikformer(self.config)
         state = {name: torch.from_numpy(array.copy()) for name, array in self.parameters.items()}
-        model.load_state_dict(model.state_dict() | state)
-        return model.eval()
+        unused = {name: torch.tensor(0) for name in model.state_dict() if name.endswith(_UNUSED)}
+        model.load_state_dict(state | unused, assign=True)
+        return model.requires_grad_(False).eval()
 
 
 def parameter_shapes(config: SpikformerConfig) -> dict[str, tuple[int, ...]]:
@@ -173,7 +179,9 @@ def _flatten(ticket: Ticket) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 def _restore(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> Ticket:
     known = {entry.name for entry in dataclasses.fields(SpikformerConfig)}
     _check_names("configuration keys", set(header["config"]), known)
-    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in header["config"].items()}
+    plain: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in header["config"].items()
+    }
     config = SpikformerConfig(**plain)
     parameters: dict[str, np.ndarray] = {}
     masks: dict[str, np.ndarray] = {}

@@ -52,7 +52,7 @@ class TrainRequest:
     epochs: int = 12
     rewind: int = 2
     batch: int = 32
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     weight_decay: float = 0.06
     width: int = 48
     depth: int = 4
@@ -89,12 +89,8 @@ class TrainRequest:
         )
 
     def command(self) -> str:
-        """The command line that asks for this run; options at their default are left out."""
-        options = [
-            f" --{option.name.replace('_', '-')} {getattr(self, option.name)}"
-            for option in dataclasses.fields(self)
-            if option.name in ("data", "seed") or getattr(self, option.name) != option.default
-        ]
+        """The command line that asks for this run, all options written out, to outlive a change of defaults."""
+        options = [f" --{name.replace('_', '-')} {value}" for name, value in dataclasses.asdict(self).items()]
         return "sparsespike train" + "".join(options)
 
 
@@ -141,14 +137,17 @@ def train(request: TrainRequest, out: str | Path) -> Path:
     threads = torch.get_num_threads()
     torch.set_num_threads(request.threads)
     try:
-        with torch.random.fork_rng(devices=[]), Progress(
-            console=Console(stderr=True), disable=not sys.stderr.isatty()
-        ) as progress:
+        with (
+            torch.random.fork_rng(devices=[]),
+            Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress,
+        ):
             run = _start(request, dataset, out)
             steps = (request.rounds + 1) * request.epochs * _steps(run)
             task = progress.add_task(f"training on {dataset.name}", total=steps)
             progress.update(task, completed=len(run.history) * _steps(run))
-            while run.round <= request.rounds:
+            _train_round(run, out, lambda: progress.advance(task))
+            while run.round < request.rounds:
+                _next_round(run, out)
                 _train_round(run, out, lambda: progress.advance(task))
     finally:
         torch.set_num_threads(threads)
@@ -166,7 +165,11 @@ def _start(request: TrainRequest, dataset: Dataset, out: Path) -> _Run:
         return run
     state = load_checkpoint(path)
     asked = dataclasses.asdict(request)
-    other = [f"{key} {state['request'].get(key)!r}, not {asked[key]!r}" for key in asked if state["request"].get(key) != asked[key]]
+    other = [
+        f"{key} {state['request'].get(key)!r}, not {asked[key]!r}"
+        for key in asked
+        if state["request"].get(key) != asked[key]
+    ]
     if other:
         raise UserError(f"{out}: holds a training with {', '.join(other)}; take another folder or remove it")
     model.load_state_dict(state["model"])
@@ -197,7 +200,7 @@ def _rate(request: TrainRequest, step: int, steps: int) -> float:
 
 
 def _train_round(run: _Run, out: Path, advance: Callable[[], None]) -> None:
-    """Train to the end of the round, leave its ticket, then prune and rewind for the next one."""
+    """Train to the end of the round and leave its ticket."""
     request = run.request
     if run.round == 0 and request.rewind == 0 and not run.early:
         run.early = snapshot(run.model)
@@ -214,10 +217,13 @@ def _train_round(run: _Run, out: Path, advance: Callable[[], None]) -> None:
     save_ticket(ticket, out / f"round_{run.round}.safetensors")
     if run.round == request.rounds:
         save_ticket(ticket, out / TICKET_FILE)
-    else:
-        run.masks = prune_survivors(dict(run.model.named_parameters()), run.masks, request.prune)
-        rewind(run.model, run.early, run.masks)
-        run.optimiser = _optimiser(run.model, request)
+
+
+def _next_round(run: _Run, out: Path) -> None:
+    """Prune the survivors, rewind, and start with a fresh optimiser."""
+    run.masks = prune_survivors(dict(run.model.named_parameters()), run.masks, run.request.prune)
+    rewind(run.model, run.early, run.masks)
+    run.optimiser = _optimiser(run.model, run.request)
     run.round, run.epoch = run.round + 1, 0
     run.save(out / STATE_FILE)
 

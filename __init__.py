@@ -1,0 +1,43 @@
+"""sparsespike: replay a sparse spiking transformer, spike by spike, on a simulated neuromorphic accelerator.
+
+    from sparsespike import load_chip, load_trace, simulate
+
+    report = simulate(load_trace("trace.safetensors"), load_chip("mesh16"))
+    print(report.to_json()["energy_pj"]["total"])
+
+The public names are loaded when they are first used, so that `import sparsespike` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .simulator.errors import UserError
+    from .simulator.hardware import load_chip
+    from .simulator.report import load_report, simulate
+    from .simulator.trace import load_trace, save_trace
+
+__all__ = ["UserError", "__version__", "load_chip", "load_report", "load_trace", "save_trace", "simulate"]
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "UserError": "errors",
+    "load_chip": "hardware",
+    "load_report": "report",
+    "load_trace": "trace",
+    "save_trace": "trace",
+    "simulate": "report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".simulator.{_HOME[name]}", __name__), name)
+    globals()[name] = value  # the next use does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

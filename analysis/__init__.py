@@ -1,0 +1,1 @@
+"""Design-space exploration and results: sweeps, fronts, tables, figures, pages. Drives the simulator; never torch."""

@@ -1,0 +1,57 @@
+"""Tables and progress on the terminal: results go to stdout, progress to stderr, and both read well when piped."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table as RichTable
+
+from .tables import Table
+
+# a pipe has no width of its own; the widest table of the program needs this
+PIPE_WIDTH = 160
+
+Step = Callable[[int, int], None]
+
+
+def show(*parts: Table | str) -> None:
+    """Print tables and lines of text to stdout; without colours where stdout is no terminal."""
+    console = _console()
+    for part in parts:
+        if isinstance(part, str):
+            console.print(escape(part), highlight=False, soft_wrap=True)
+            continue
+        console.print(_rich(part))
+        if part.note:
+            console.print(escape(part.note), highlight=False, style="dim")
+        console.print()
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH, no_color=True, highlight=False)
+
+
+def _rich(table: Table) -> RichTable:
+    rich = RichTable(title=escape(table.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for number, column in enumerate(table.columns):
+        rich.add_column(escape(column), justify="right" if number else "left", no_wrap=not number)
+    for row in table.rows:
+        rich.add_row(*(escape(cell) for cell in row))
+    return rich
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Step]:
+    """A progress bar on stderr; yields a function (done, total) to call as often as one likes.
+
+    Where stderr is no terminal nothing is drawn.
+    """
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(escape(title), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,173 @@
+"""One function per figure: it takes plain data and the axes to draw on, and nothing else."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from ..simulator.trace import Select, Trace
+from .frontier import non_dominated
+from .store import Row
+from .style import BLUE, GREEN, INK, ORANGE, PALETTE, RED, paint
+
+# parts below this share of the largest bar are gathered as "other": nobody can see or name them
+SMALLEST_PART = 0.004
+
+
+def energy_by_component(energies: Mapping[str, Mapping[str, float]], ax: Axes) -> None:
+    """Stacked bars, one per chip: energy per image in µJ by component, the largest component at the bottom.
+
+    energies: chip -> component -> pJ per image.
+    """
+    names = list(energies)
+    parts = _series(list(energies.values()))
+    bottom = np.zeros(len(names))
+    for number, (part, values) in enumerate(parts.items()):
+        colour, hatch = paint(number)
+        ax.bar(names, values / 1e6, 0.6, bottom, label=part, color=colour, hatch=hatch, edgecolor="white", linewidth=0.5)
+        bottom += values / 1e6
+    for position, total in enumerate(bottom):
+        ax.annotate(f"{total:.3g}", (position, total), (0, 3), textcoords="offset points", ha="center", weight="bold")
+    ax.set_ylabel("energy per image (µJ)")
+    ax.set_title("Energy by component")
+    ax.margins(y=0.1)
+    ax.grid(axis="x", visible=False)
+    _legend_beside(ax)
+
+
+def cycles_by_layer(layers: Sequence[str], causes: Sequence[Mapping[str, float]], cores: int, ax: Axes) -> None:
+    """Horizontal stacked bars, one per layer: thousand cycles per image, split as the cores spent them.
+
+    causes: for each layer, cause -> core cycles per image; `cores` of them pass in one cycle.
+    """
+    parts = _series(causes)
+    left = np.zeros(len(layers))
+    for number, (part, values) in enumerate(parts.items()):
+        colour, hatch = paint(number)
+        width = values / cores / 1e3
+        ax.barh(list(layers), width, 0.78, left, label=part, color=colour, hatch=hatch, edgecolor="white", linewidth=0.3)
+        left += width
+    ax.invert_yaxis()
+    ax.set_xlabel("thousand cycles per image, split by what the cores did, on average")
+    ax.set_title("Cycles by layer and cause")
+    ax.grid(axis="y", visible=False)
+    ax.margins(y=0.01)
+    _legend_beside(ax)
+
+
+def latency_energy(rows: Sequence[Row], ax: Axes) -> None:
+    """Scatter of the feasible points of a sweep: latency and energy per image, with the Pareto front.
+
+    Colour and marker tell the values of the axis with the fewest texts or numbers (the weight format, say).
+    """
+    feasible = [row for row in rows if row.report is not None]
+    points = np.array([_latency_energy(row) for row in feasible]).reshape(-1, 2)
+    key = _telling_axis(feasible)
+    values = [row.settings.get(key, "") for row in feasible]
+    for number, value in enumerate(dict.fromkeys(values)):
+        mine = points[[other == value for other in values]]
+        label = f"{key.rpartition('.')[2].replace('_', ' ')}: {value}" if key else "configuration"
+        ax.scatter(*mine.T, 34, color=PALETTE[number % 8], marker="osD^vP*X"[number % 8], label=label, alpha=0.9)
+    front = non_dominated(points)
+    line = points[front][np.argsort(points[front][:, 0])]
+    ax.plot(*line.T, color=INK, linewidth=1.2, drawstyle="steps-post", zorder=1, label="Pareto front")
+    ax.scatter(*line.T, 110, facecolors="none", edgecolors=INK, linewidths=1.0)
+    ax.set_xlabel("latency per image (µs)")
+    ax.set_ylabel("energy per image (µJ)")
+    ax.set_title(f"Latency and energy of {len(points)} configurations")
+    ax.margins(0.08)
+    ax.legend(loc="best")
+
+
+def settings_effect(rows: Sequence[Row], key: str, ax: Axes) -> None:
+    """What one axis does: latency against its values, a line for each setting of the other axes."""
+    feasible = [row for row in rows if row.report is not None and key in row.settings]
+    places = list(dict.fromkeys(row.settings[key] for row in feasible))
+    others: dict[str, list[Row]] = {}
+    for row in feasible:
+        rest = ", ".join(f"{name}={value}" for name, value in row.settings.items() if name != key)
+        others.setdefault(f"{row.trace} {rest}", []).append(row)
+    for group in others.values():
+        points = np.array([(places.index(row.settings[key]), _latency_energy(row)[0]) for row in group])
+        ax.plot(*points.T, color=BLUE, marker="o", markersize=3, linewidth=0.8, alpha=0.6)
+    ax.set_xticks(range(len(places)), [str(place) for place in places])
+    ax.set_xlabel(key)
+    ax.set_ylim(bottom=0)
+
+
+def kept_tokens(trace: Trace, image: int, selector: int, ax: Axes) -> None:
+    """One image with the tokens that a selector has dropped veiled; selector -1 shows the image as it is."""
+    assert trace.pixels is not None
+    pixels = trace.pixels[image].astype(np.float64)
+    picture = np.moveaxis((pixels - pixels.min()) / max(1.0, np.ptp(pixels)), 0, -1)
+    if picture.shape[-1] != 3:
+        picture = picture.mean(-1)
+    height, width = picture.shape[:2]
+    ax.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(0, width, height, 0))
+    if selector >= 0:
+        _veil(trace, image, selector, (height, width), ax)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
+
+
+def _veil(trace: Trace, image: int, selector: int, size: tuple[int, int], ax: Axes) -> None:
+    select = [layer for layer in trace.layers if isinstance(layer, Select)][selector]
+    grid = trace.streams[select.source]
+    kept = trace.kept_mask(selector, grid.tokens)[image].reshape(grid.height, grid.width)
+    tall, wide = size[0] / grid.height, size[1] / grid.width
+    for y, x in np.argwhere(~kept):
+        ax.add_patch(Rectangle((x * wide, y * tall), wide, tall, facecolor=ORANGE, alpha=0.82, linewidth=0))
+
+
+def ablation(names: Sequence[str], energies: Sequence[float], latencies: Sequence[float], ax: Axes) -> None:
+    """Grouped bars: energy and latency of each step relative to the first, which is 100 %."""
+    places = np.arange(len(names))
+    for shift, values, label, colour in ((-0.2, energies, "energy", GREEN), (0.2, latencies, "latency", RED)):
+        shares = 100 * np.asarray(values) / values[0]
+        bars = ax.bar(places + shift, shares, 0.38, label=label, color=colour)
+        ax.bar_label(bars, [f"{share:.0f}" for share in shares], fontsize=8, padding=2)
+    ax.set_xticks(places, names)
+    ax.set_ylabel("% of the dense network")
+    ax.set_title("What pruning weights and tokens saves")
+    ax.grid(axis="x", visible=False)
+    ax.margins(y=0.12)
+    ax.legend(loc="upper right")
+
+
+def _latency_energy(row: Row) -> tuple[float, float]:
+    """µs and µJ per image."""
+    report = row.report
+    assert report is not None
+    images = len(report["cycles_per_image"])
+    return report["latency_s"] / images * 1e6, report["energy_pj"]["total"] / images / 1e6
+
+
+def _telling_axis(rows: Sequence[Row]) -> str:
+    """The axis to colour by: one whose values are words where there is one, else the one with the fewest values."""
+    values: dict[str, dict[object, None]] = {}
+    for row in rows:
+        for key, value in row.settings.items():
+            values.setdefault(key, {})[value] = None
+    several = {key: found for key, found in values.items() if len(found) > 1}
+    return min(several, key=lambda key: (not isinstance(next(iter(several[key])), str), len(several[key])), default="")
+
+
+def _series(bars: Sequence[Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
+    """Part -> its value in each bar, the largest part first, parts too small to see gathered as "other"."""
+    names = dict.fromkeys(name for bar in bars for name in bar)
+    values = {name: np.array([bar.get(name, 0.0) for bar in bars], np.float64) for name in names}
+    visible = SMALLEST_PART * max((sum(bar.values()) for bar in bars), default=0.0)
+    large = {name: series for name, series in values.items() if series.max() > visible}
+    small = [series for name, series in values.items() if name not in large and series.any()]
+    ordered = dict(sorted(large.items(), key=lambda part: -part[1].sum()))
+    labelled = {name.replace("_", " "): series for name, series in ordered.items()}
+    return labelled | ({"other": np.sum(small, axis=0)} if small else {})
+
+
+def _legend_beside(ax: Axes) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    ax.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -1,0 +1,48 @@
+"""One trace on one chip: what `sparsespike simulate` prints and writes."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..simulator.files import write_text
+from ..simulator.hardware import load_chip
+from ..simulator.report import simulate
+from ..simulator.trace import load_trace
+from .console import progress, show
+from .views import cause_table, component_table, layer_table, summary_table
+
+
+def run_single(
+    trace: str | Path,
+    hardware: str | Path,
+    settings: Mapping[str, Any],
+    energy: str,
+    *,
+    images: int | None = None,
+    verify: bool = False,
+    json_out: str | Path | None = None,
+) -> None:
+    """Simulate, print the tables, write the report where asked. Raises UserError as its parts do."""
+    chip, spikes = load_chip(hardware, settings), load_trace(trace)
+    with progress(f"{Path(trace).stem} on {chip.name}") as step:
+        report = simulate(spikes, chip, energy, verify=verify, images=images, progress=step)
+    plain = report.to_json()
+    if json_out is not None:
+        write_text(json_out, json.dumps(plain, indent=1) + "\n")
+    show(
+        summary_table({chip.name: plain}, Path(trace).name),
+        layer_table(plain),
+        component_table(plain),
+        cause_table(plain),
+    )
+    if plain.get("verified"):
+        show(verified_line(plain["verified"]))
+
+
+def verified_line(verified: Mapping[str, int]) -> str:
+    """What was compared, in a sentence."""
+    return (
+        f"verified: {verified['spikes']:,} spikes of {verified['neurons']:,} neuron updates, "
+        f"{verified['tokens']:,} token decisions and {verified['logits']:,} logits, all equal"
+    )

@@ -1,0 +1,161 @@
+"""Running a design space: every point through the simulator, in parallel, each result stored as soon as it is there."""
+
+import hashlib
+import json
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from joblib import Parallel, cpu_count, delayed, parallel_config
+
+from .. import __version__
+from ..simulator.errors import UserError
+from ..simulator.hardware import Chip
+from ..simulator.report import simulate
+from ..simulator.trace import Trace, load_trace
+from .space import Space
+from .store import Row, Store, open_store
+
+# below this many points starting worker processes takes longer than it saves
+FEW_POINTS = 4
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point that can be simulated: which trace on which chip, and the key that its result is stored under."""
+
+    key: str
+    trace: str
+    base: str
+    settings: Mapping[str, Any]
+    chip: Chip
+    energy: str
+    images: int | None
+
+    def row(self, report: Mapping[str, Any] | None, reason: str = "") -> Row:
+        """The result as it is stored."""
+        return Row(self.key, Path(self.trace).stem, self.base, self.settings, report, reason)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep did. points: of the space; known: already stored before; infeasible: of all points."""
+
+    points: int
+    known: int
+    infeasible: int
+
+
+def run_sweep(
+    space: Space,
+    traces: Sequence[str | Path],
+    out: str | Path,
+    *,
+    jobs: int = -1,
+    step: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """Simulate every point of `space` on every trace; results go to the sqlite file `out`.
+
+    Points that `out` already holds are not run again. A point that does not fit is stored with its reason. jobs: worker
+    processes, -1 for one per processor. step: called with (points done, points of the space).
+    Raises UserError for a bad trace or result file; KeyboardInterrupt (saying what is kept) on Ctrl-C.
+    """
+    if not traces:
+        raise UserError("nothing to sweep: the space names no trace; give one on the command line")
+    points, refused = _points(space, traces)
+    report_step = step or (lambda done, total: None)
+    with open_store(out, create=True) as store:
+        known = store.keys()
+        for row in refused:
+            if row.key not in known:
+                store.add(row)
+        missing = [point for point in points if point.key not in known]
+        total, done = len(points) + len(refused), len(points) + len(refused) - len(missing)
+        try:
+            report_step(done, total)
+            for done, row in enumerate(_results(missing, jobs), done + 1):  # noqa: B020 - counts on from what is known
+                store.add(row)
+                report_step(done, total)
+        except KeyboardInterrupt:
+            kept = f"interrupted; {done} of {total} points are kept in {out}, and the same command goes on from there"
+            raise KeyboardInterrupt(kept) from None
+        return Outcome(total, total - len(missing) - _new(refused, known), _infeasible(store, points, refused))
+
+
+def _new(refused: Sequence[Row], known: set[str]) -> int:
+    return sum(row.key not in known for row in refused)
+
+
+def _infeasible(store: Store, points: Sequence[Point], refused: Sequence[Row]) -> int:
+    mine = {point.key for point in points} | {row.key for row in refused}
+    return sum(row.key in mine and not row.feasible for row in store.rows())
+
+
+def _points(space: Space, traces: Sequence[str | Path]) -> tuple[list[Point], list[Row]]:
+    """The grid on every trace: points to simulate, and rows of combinations that are no chip at all."""
+    points, refused = [], []
+    program, energy = program_version(), energy_hash(space.energy)
+    for path in map(str, traces):
+        trace = _load(path, space.images).sha256
+        for candidate in space.candidates:
+            if candidate.chip is None:
+                key = _key(trace, energy, program, [space.chip, dict(candidate.settings)])
+                refused.append(Row(key, Path(path).stem, space.chip, candidate.settings, None, candidate.reason))
+                continue
+            key = _key(trace, energy, program, candidate.chip.model_dump(exclude={"name", "description"}))
+            args = (key, path, space.chip, candidate.settings, candidate.chip, space.energy, space.images)
+            points.append(Point(*args))
+    return points, refused
+
+
+def _key(*content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def program_version() -> str:
+    """The version and a digest of the simulator's source, so that results of two programs never mix."""
+    digest = hashlib.sha256()
+    folder = resources.files("sparsespike.simulator")
+    for room in (folder, folder / "kernels"):
+        for entry in sorted(room.iterdir(), key=lambda entry: entry.name):
+            if entry.name.endswith(".py"):
+                digest.update(entry.name.encode() + entry.read_bytes())
+    return f"{__version__}+{digest.hexdigest()[:12]}"
+
+
+def _results(points: Sequence[Point], jobs: int) -> Iterator[Row]:
+    """Results as they are ready. The first runs here, so that workers find the kernels compiled."""
+    if not points:
+        return
+    yield _simulate(points[0])
+    rest = points[1:]
+    workers = min(cpu_count() if jobs < 0 else jobs, len(rest))
+    if workers <= 1 or len(rest) < FEW_POINTS:
+        yield from map(_simulate, rest)
+        return
+    settings = {"n_jobs": workers, "inner_max_num_threads": 1, "initializer": _leave_interrupts_to_the_parent}
+    with parallel_config("loky", **settings):
+        yield from Parallel(return_as="generator_unordered")(delayed(_simulate)(point) for point in rest)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _simulate(point: Point) -> Row:
+    try:
+        report = simulate(_load(point.trace, point.images), point.chip, point.energy)
+    except UserError as error:
+        return point.row(None, str(error))
+    return point.row(report.to_json())
+
+
+@lru_cache(maxsize=2)
+def _load(path: str, images: int | None) -> Trace:
+    trace = load_trace(path)
+    return trace if images is None else trace.first(images)

@@ -1,0 +1,126 @@
+"""What a report says, as tables: the summary of several runs side by side, and one run by layer, cause and component."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..simulator.hardware import Chip, chip_names, load_chip
+from .tables import Table, kib, percent, si
+
+Report = Mapping[str, Any]
+
+
+def images_of(report: Report) -> int:
+    """Images that the run saw."""
+    return len(report["cycles_per_image"])
+
+
+def per_image(report: Report) -> dict[str, float]:
+    """The numbers that runs are compared by: cycles, latency in s, energy in pJ, DRAM and SRAM bytes, per image."""
+    images = images_of(report)
+    traffic = {memory: sum(moved.values()) for memory, moved in report["traffic_bytes"].items()}
+    return {
+        "cycles": report["cycles"] / images,
+        "latency_s": report["latency_s"] / images,
+        "energy_pj": report["energy_pj"]["total"] / images,
+        "dram_bytes": traffic.get("dram", 0) / images,
+        "sram_bytes": sum(moved for memory, moved in traffic.items() if memory != "dram") / images,
+    }
+
+
+SUMMARY_COLUMNS = ("cycles", "latency", "energy", "DRAM", "SRAM")
+
+
+def summary_cells(report: Report) -> tuple[str, ...]:
+    """The cells below `SUMMARY_COLUMNS`."""
+    numbers = per_image(report)
+    return (
+        f"{numbers['cycles']:,.0f}",
+        si(numbers["latency_s"], "s"),
+        si(numbers["energy_pj"] * 1e-12, "J"),
+        kib(numbers["dram_bytes"]),
+        kib(numbers["sram_bytes"]),
+    )
+
+
+def summary_table(reports: Mapping[str, Report], title: str, first: str = "chip") -> Table:
+    """Runs side by side, per image: cycles, latency, energy, traffic, area and accuracy."""
+    rows = []
+    for name, report in reports.items():
+        area = report.get("area_mm2")
+        rows.append(
+            (name, *summary_cells(report), "-" if area is None else f"{area:.3g} mm²", percent(report.get("accuracy")))
+        )
+    scope = next((report.get("area_scope") for report in reports.values() if report.get("area_scope")), "")
+    images = {images_of(report) for report in reports.values()}
+    note = f"Per image, mean of {' or '.join(map(str, sorted(images)))} images."
+    return Table(title, (first, *SUMMARY_COLUMNS, "area", "accuracy"), tuple(rows), note + (f" Area: {scope}." if scope else ""))
+
+
+def layer_table(report: Report) -> Table:
+    """One run by layer."""
+    images = images_of(report)
+    total = sum(report["energy_pj"]["by_layer"].values()) or 1
+    rows = []
+    for layer in layers_of(report):
+        energy = report["energy_pj"]["by_layer"][layer["name"]]
+        causes = layer["causes"]
+        rows.append(
+            (
+                layer["name"],
+                f"{layer['cycles'] / images:,.0f}",
+                percent(layer["cycles"] / max(1, report["cycles"])),
+                f"{layer['spikes'] / images:,.0f}",
+                f"{layer['synaptic_events'] / images:,.0f}",
+                si(energy / images * 1e-12, "J"),
+                percent(energy / total),
+                max(causes, key=causes.__getitem__, default="-").replace("_", " "),
+            )
+        )
+    columns = ("layer", "cycles", "of all", "spikes in", "synaptic events", "energy", "of all", "cores are mostly in")
+    return Table("By layer, per image", columns, tuple(rows))
+
+
+def component_table(report: Report) -> Table:
+    """One run's energy by component, the largest first."""
+    images = images_of(report)
+    total = report["energy_pj"]["total"] or 1
+    parts = sorted(report["energy_pj"]["by_component"].items(), key=lambda part: -part[1])
+    rows = tuple((name.replace("_", " "), si(pj / images * 1e-12, "J"), percent(pj / total)) for name, pj in parts if pj)
+    return Table("Energy by component, per image", ("component", "energy", "of all"), rows)
+
+
+def cause_table(report: Report) -> Table:
+    """What the cores did with their cycles, the largest share first."""
+    causes = report["cycles_by_cause"]
+    total = sum(causes.values()) or 1
+    ordered = sorted(causes.items(), key=lambda cause: -cause[1])
+    rows = tuple((name.replace("_", " "), percent(count / total)) for name, count in ordered if count)
+    return Table("What the cores did", ("cause", "of core cycles"), rows)
+
+
+def layers_of(report: Report) -> Sequence[Mapping[str, Any]]:
+    """Per layer: name, cycles, spikes, synaptic_events, causes (cause -> core cycles); over all images."""
+    layers: Sequence[Mapping[str, Any]] = report["layers"]
+    return layers
+
+
+def chips_table() -> Table:
+    """The shipped chips and what tells them apart."""
+    rows = tuple(_chip_row(load_chip(name)) for name in chip_names())
+    columns = ("chip", "cores", "lanes", "clock", "weight memory", "format", "tokens", "what it is")
+    return Table("Shipped chips", columns, rows, "sparsespike hardware NAME prints one as a file to change.")
+
+
+def _chip_row(chip: Chip) -> tuple[str, ...]:
+    core = chip.core
+    memory = f"{chip.cores} x {core.weight_kib:g} KiB"
+    return (
+        chip.name,
+        str(chip.cores),
+        str(core.lanes),
+        f"{chip.clock_mhz:g} MHz",
+        memory,
+        core.weight_format,
+        chip.token_unit.policy,
+        chip.description,
+    )

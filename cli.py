@@ -1,0 +1,267 @@
+"""The command line: signatures and help, one call each. Everything heavy is imported by the command that needs it."""
+
+import inspect
+import os
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import __version__
+from .simulator.errors import UserError
+
+app = typer.Typer(
+    name="sparsespike",
+    help="Simulate sparse spiking transformers, spike by spike, on a neuromorphic accelerator.",
+    epilog="Start with: sparsespike demo",
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Ticket = Annotated[str, typer.Argument(metavar="TICKET", help="Ticket file, or the name of a shipped one: digits.")]
+Data = Annotated[str, typer.Option(help="Data set; its held-out test images are used.")]
+Images = Annotated[int, typer.Option(min=1, help="Number of test images, from the first.")]
+Hardware = Annotated[str, typer.Option(metavar="NAME|FILE", help="Shipped chip or a .toml file.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a chip key; repeatable.")]
+Energy = Annotated[str, typer.Option(metavar="NAME", help="Energy table.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for what is written.")]
+TraceOut = Annotated[Path, typer.Option(metavar="FILE", help="Trace file to write.")]
+JsonOut = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the whole report as JSON.")]
+Jobs = Annotated[int, typer.Option(help="Worker processes; -1 for one per processor.")]
+ResultsIn = Annotated[Path, typer.Argument(metavar="RESULTS", help="Result file of a sweep.")]
+ResultsOut = Annotated[Path, typer.Option(metavar="FILE", help="Result file; finished points in it are kept.")]
+
+
+@app.command()
+def demo(out: Out = Path("out/demo")) -> None:
+    """A trained, pruned ticket on real images on three chips: tables, figures and report.html.
+
+    Example: sparsespike demo --out out/demo
+    """
+    from .recipes import demo as run
+
+    run(out)
+
+
+# The options of `train`: the fields of model.train.TrainRequest, repeated here because reading them there loads torch.
+TRAIN_OPTIONS: dict[str, tuple[Any, str]] = {
+    "data": ("digits", "Data set to train on."),
+    "seed": (0, "Seed of everything random."),
+    "rounds": (0, "Pruning rounds after the dense first one."),
+    "prune": (0.25, "Share of the surviving weights that a round removes."),
+    "keep": (0.7, "Share of the tokens that each selector keeps; 1 for no selectors."),
+    "selector": ("learned", "Token selector: learned, rate or random."),
+    "epochs": (12, "Epochs per round."),
+    "rewind": (2, "Epoch of the first round whose weights later rounds start from."),
+    "batch": (32, "Images per step."),
+    "learning_rate": (2e-3, "Peak learning rate."),
+    "weight_decay": (0.06, "Weight decay."),
+    "width": (48, "Embedding width."),
+    "depth": (4, "Transformer blocks."),
+    "heads": (4, "Attention heads."),
+    "timesteps": (4, "Timesteps."),
+    "threads": (1, "Threads of torch; the last bits of the result depend on it."),
+}
+
+
+def _train(out: Out, **options: Any) -> None:
+    """Train a SparseSpikformer and prune it in lottery-ticket rounds; each round leaves a ticket.
+
+    Run again in the same folder, an interrupted training goes on where it stopped.
+
+    Example: sparsespike train --data digits --rounds 9 --out out/ticket
+    """
+    from .analysis.console import show
+    from .model.train import TrainRequest, train
+
+    show(f"ticket: {train(TrainRequest(**options), out)}")
+
+
+_train.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [
+        inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, annotation=Out),
+        *(
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=default,
+                annotation=Annotated[type(default), typer.Option(help=text)],
+            )
+            for name, (default, text) in TRAIN_OPTIONS.items()
+        ),
+    ]
+)
+app.command("train")(_train)
+
+
+@app.command()
+def trace(ticket: Ticket, out: TraceOut, data: Data = "digits", images: Images = 32) -> None:
+    """Run a ticket on test images, in integers, and write every spike to a trace file.
+
+    Example: sparsespike trace digits --images 32 --out digits.safetensors
+    """
+    from .recipes import write_trace
+
+    write_trace(ticket, data, images, out)
+
+
+@app.command()
+def simulate(
+    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="Trace file.")],
+    hardware: Hardware = "mesh16",
+    settings: Settings = None,
+    energy: Energy = "cmos45",
+    images: Annotated[int | None, typer.Option(min=1, help="Only the first images of the trace.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Recompute every spike and logit; demand equality.")] = False,
+    json: JsonOut = None,
+) -> None:
+    """Replay a trace on a chip: cycles, memory traffic and energy, by layer and by component.
+
+    Example: sparsespike simulate digits.safetensors --hardware mesh16 --set core.lanes=32 --verify --json report.json
+    """
+    from .analysis.single import run_single
+
+    run_single(trace, hardware, parse_settings(settings or []), energy, images=images, verify=verify, json_out=json)
+
+
+@app.command()
+def compare(
+    tickets: Annotated[list[str], typer.Argument(metavar="TICKET...", help="Ticket files or names of shipped ones.")],
+    data: Data = "digits",
+    images: Images = 32,
+    hardware: Hardware = "mesh16",
+) -> None:
+    """Tickets side by side on one chip: accuracy, sparsity, operations, cycles, traffic and energy.
+
+    Example: sparsespike compare digits-dense digits --images 16 --hardware mesh16
+    """
+    from .recipes import compare as run
+
+    run(tickets, data, images, hardware)
+
+
+@app.command()
+def sweep(
+    out: ResultsOut,
+    traces: Annotated[list[str] | None, typer.Argument(metavar="[TRACE...]", help="Instead of the space's.")] = None,
+    space: Annotated[str, typer.Option(metavar="NAME|FILE", help="Shipped design space or a .toml file.")] = "digits",
+    jobs: Jobs = -1,
+) -> None:
+    """Simulate every chip of a design space; interrupted, the same command goes on where it stopped.
+
+    Example: sparsespike sweep --space digits --out results.sqlite
+    """
+    from .recipes import sweep as run
+
+    run(space, traces or [], out, jobs)
+
+
+@app.command()
+def front(
+    results: ResultsIn,
+    objectives: Annotated[str, typer.Option(help="latency, energy, area, cycles or error.")] = "latency,energy",
+) -> None:
+    """The Pareto front of a sweep: the chips that no other chip beats in every objective.
+
+    Example: sparsespike front results.sqlite --objectives latency,energy,area
+    """
+    from .analysis.console import show
+    from .analysis.results import front_table
+
+    show(front_table(results, objectives))
+
+
+@app.command()
+def plot(results: ResultsIn, out: Out = Path("out/plots")) -> None:
+    """Figures of a sweep, as PNG and SVG: latency against energy with the front, and what each axis does.
+
+    Example: sparsespike plot results.sqlite --out plots
+    """
+    from .analysis.console import show
+    from .analysis.results import plot_results
+
+    show(*(f"figure: {path}" for path in plot_results(results, out)))
+
+
+@app.command()
+def hardware(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A shipped chip.")] = None) -> None:
+    """List the shipped chips, or print one as the TOML file that it is, sources beside its numbers.
+
+    Example: sparsespike hardware mesh16 > mine.toml
+    """
+    from .analysis.console import show
+    from .analysis.views import chips_table
+    from .simulator.hardware import chip_text
+
+    show(chips_table() if name is None else chip_text(name)[0].rstrip())
+
+
+@app.command("inspect")
+def inspect_file(file: Annotated[Path, typer.Argument(metavar="FILE", help="Ticket, trace, report or results.")]) -> None:
+    """What is in a ticket, a trace, a report or a result file.
+
+    Example: sparsespike inspect digits.safetensors
+    """
+    from .recipes import inspect
+
+    inspect(file)
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """["core.lanes=32", "core.weight_format=csr"] -> {"core.lanes": 32, "core.weight_format": "csr"}.
+
+    Values are TOML; a word that is no TOML value is taken as text. Raises UserError for a setting without "=".
+    """
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = (part.strip() for part in setting.partition("="))
+        if not (key and equals and text):
+            raise UserError(f"--set {setting}: must be KEY=VALUE, e.g. --set core.lanes=32")
+        try:
+            values[key] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[key] = text
+    return values
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    if version:
+        typer.echo(f"sparsespike {__version__}")
+    elif context.invoked_subcommand is None:
+        context.get_help()  # prints by itself
+
+
+def main() -> None:
+    """Entry point: 0 on success, 2 with one line on stderr for what the user can put right, 130 on Ctrl-C."""
+    try:
+        sys.exit(app(prog_name="sparsespike", standalone_mode=False) or 0)
+    except UserError as error:
+        _fail(str(error), 2)
+    except (typer.Abort, KeyboardInterrupt) as error:
+        reason = error if isinstance(error, KeyboardInterrupt) else error.__cause__
+        _fail(str(reason or "") or "interrupted; what was finished is kept, nothing is half-written", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: not a mistake
+        sys.exit(0)
+    except Exception as error:
+        # typer's own complaints about the command line; their class is not part of its interface
+        if not hasattr(error, "format_message"):
+            raise
+        command = getattr(getattr(error, "ctx", None), "command_path", "sparsespike")
+        _fail(f"{error.format_message()} (see {command} --help)", getattr(error, "exit_code", 2))
+
+
+def _fail(message: str, code: int) -> None:
+    line = " ".join(message.split())
+    typer.echo(f"error: {line}" if code == 2 else line, err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

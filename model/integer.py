@@ -1,0 +1,200 @@
+"""The integer network: runs a lowered layer graph on images, exactly. It is the reference that the chip must equal.
+
+Dense and slow on purpose: no event, no order of summation, only the arithmetic that `simulator.trace` states per layer.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..simulator.errors import UserError
+from ..simulator.trace import Attention, Conv, Head, Layer, Linear, Numerics, Pool, Select
+from .selector import image_keys, random_scores
+
+BATCH = 64
+_EXACT_FLOAT32 = 2**24  # below it float32 holds every integer, so a BLAS product is exact in any order
+
+Array = NDArray[np.int32]  # [images, timesteps, tokens, channels]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the integer network did on some images.
+
+    streams: uint8[images, timesteps, tokens, channels] by name, dropped tokens included.
+    kept: uint16[images, keep] per selector, ascending.  pixels: int8[images, channels, height, width].
+    logits: int64[images, classes].
+    saturated: neuron updates that were clipped to the potential's width.
+    """
+
+    pixels: NDArray[np.int8]
+    streams: dict[str, NDArray[np.uint8]]
+    kept: tuple[NDArray[np.uint16], ...]
+    logits: NDArray[np.int64]
+    saturated: int
+
+
+@dataclass(frozen=True)
+class IntegerNetwork:
+    """A lowered network: layers in order, as a trace holds them, and the shape of every stream.
+
+    shapes: (channels, height, width) by stream name; the first is the pixels'.
+    pixel_scale: a pixel is round(normalised value / pixel_scale).  seed: of selectors of the form `random`.
+    survivors, nonzeros: weights that pruning left, and those of them that did not round to 0.
+    """
+
+    numerics: Numerics
+    layers: tuple[Layer, ...]
+    shapes: Mapping[str, tuple[int, int, int]]
+    pixel_scale: float
+    seed: int
+    survivors: int
+    nonzeros: int
+
+    def quantise(self, images: NDArray[np.float32]) -> NDArray[np.int8]:
+        """int8 pixels with zero-point 0, so that zero padding is exact. Raises UserError where shapes do not fit."""
+        shape = next(iter(self.shapes.values()))
+        if images.shape[1:] != shape:
+            raise UserError(f"images are {images.shape[1:]} (channels, height, width), but the ticket needs {shape}")
+        high = 2 ** (self.numerics.pixel_bits - 1) - 1
+        return np.clip(np.rint(images / self.pixel_scale), -high, high).astype(np.int8)
+
+    def runs(self, images: NDArray[np.float32]) -> Iterator[Run]:
+        """Run the network on normalised images, a few at a time, to bound the memory."""
+        for start in range(0, len(images), BATCH):
+            yield _Forward(self, images[start : start + BATCH]).result()
+
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.int64]:
+        """int64[images, classes] for float32[images, channels, height, width], normalised."""
+        return np.concatenate([run.logits for run in self.runs(images)])
+
+
+class _Forward:
+    """One pass over a batch; `values` holds every stream, `mask` the tokens that are left."""
+
+    def __init__(self, network: IntegerNetwork, images: NDArray[np.float32]) -> None:
+        self.network = network
+        self.keys = image_keys(images)
+        self.pixels = network.quantise(images)
+        # Pixels are constant over time: one timestep, which `_conv` repeats.
+        rows = self.pixels.reshape(*self.pixels.shape[:2], -1).transpose(0, 2, 1)
+        self.values: dict[str, Array] = {next(iter(network.shapes)): rows[:, None].astype(np.int32)}
+        _, height, width = self._grid()
+        self.mask = np.ones((len(images), height * width), np.bool_)
+        self.kept: list[NDArray[np.uint16]] = []
+        self.logits = np.zeros((len(images), 0), np.int64)
+        self.saturated = 0
+
+    def _grid(self) -> tuple[int, int, int]:
+        return list(self.network.shapes.values())[-1]
+
+    def result(self) -> Run:
+        steps: dict[type[Layer], Callable[[Any], None]] = {
+            Conv: self._conv,
+            Linear: self._linear,
+            Pool: self._pool,
+            Select: self._select,
+            Attention: self._attention,
+            Head: self._head,
+        }
+        for layer in self.network.layers:
+            steps[type(layer)](layer)
+        streams = {name: value.astype(np.uint8) for name, value in self.values.items() if name in self._spiking()}
+        return Run(self.pixels, streams, tuple(self.kept), self.logits, self.saturated)
+
+    def _spiking(self) -> set[str]:
+        return {layer.target for layer in self.network.layers if layer.target}
+
+    def _store(self, layer: Layer, spikes: Array) -> None:
+        self.values[layer.target] = spikes + self.values[layer.residual] if layer.residual else spikes
+
+    def _neurons(self, x: Array, bias: int | NDArray[np.int32], theta: int | NDArray[np.int32]) -> Array:
+        """u <- sat((u >> 1) + ((x + bias) << F)); fire and reset to 0 at u >= theta. The shift floors."""
+        numerics = self.network.numerics
+        high = 2 ** (numerics.potential_bits - 1)
+        u = np.zeros((x.shape[0], *x.shape[2:]), np.int64)
+        spikes = np.empty((x.shape[0], numerics.timesteps, *x.shape[2:]), np.int32)
+        for t in range(numerics.timesteps):
+            current = x[:, t if x.shape[1] > 1 else 0].astype(np.int64) + bias
+            wide = (u >> 1) + (current << numerics.fraction_bits)
+            u = np.clip(wide, -high, high - 1)
+            self.saturated += int((u != wide).sum())
+            spikes[:, t] = fired = u >= theta
+            u[fired] = 0
+        return spikes
+
+    def _conv(self, layer: Conv) -> None:
+        source = self.values[layer.source]
+        _, height, width = self.network.shapes[layer.source]
+        kernel, dense = layer.kernel, layer.weights.to_dense()
+        pad = kernel // 2
+        grid = source.reshape(*source.shape[:2], height, width, -1)
+        padded = np.pad(grid, ((0, 0), (0, 0), (pad, pad), (pad, pad), (0, 0)))
+        windows = [
+            padded[:, :, ky : ky + height, kx : kx + width] for ky in range(kernel) for kx in range(kernel)
+        ]  # tap = ky * kernel + kx
+        patches = np.stack(windows, axis=-1).reshape(*source.shape[:3], -1)  # [..., input, tap]
+        x = exact_product(patches, dense.reshape(dense.shape[0], -1).T)
+        self._store(layer, self._neurons(x, layer.bias, layer.theta))
+
+    def _linear(self, layer: Linear) -> None:
+        x = exact_product(self.values[layer.source], layer.weights.to_dense()[:, :, 0].T)
+        self._store(layer, self._neurons(x, layer.bias, layer.theta))
+
+    def _pool(self, layer: Pool) -> None:
+        source = self.values[layer.source]
+        _, height, width = self.network.shapes[layer.source]
+        _, high, wide = self.network.shapes[layer.target]
+        grid = np.pad(source.reshape(*source.shape[:2], height, width, -1), ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)))
+        best = np.zeros((*source.shape[:2], high, wide, source.shape[3]), np.int32)
+        for ky in range(3):
+            for kx in range(3):
+                best |= grid[:, :, ky : ky + 2 * high : 2, kx : kx + 2 * wide : 2]
+        self._store(layer, best.reshape(*source.shape[:2], high * wide, -1))
+
+    def _select(self, layer: Select) -> None:
+        feature = self.values[layer.source].sum(1)  # [images, tokens, channels]
+        if layer.form == "learned":
+            assert layer.hidden is not None
+            assert layer.hidden_bias is not None
+            assert layer.score_weights is not None
+            hidden = exact_product(feature, layer.hidden.to_dense()[:, :, 0].T).astype(np.int64) + layer.hidden_bias
+            hidden = np.minimum(np.maximum(hidden, 0) >> layer.hidden_shift, 127)
+            score = (hidden @ layer.score_weights.astype(np.int64)).astype(np.float64)
+        elif layer.form == "rate":
+            score = feature.sum(2).astype(np.float64)
+        else:
+            index = len(self.kept)
+            score = random_scores(self.keys, self.network.seed, index, feature.shape[1]).astype(np.float64)
+        # A stable sort of the negated score puts ties in the order of token ids; dropped tokens come last.
+        order = np.argsort(np.where(self.mask, -score, np.inf), axis=1, kind="stable")[:, : layer.keep]
+        self.mask = np.zeros_like(self.mask)
+        np.put_along_axis(self.mask, order, True, axis=1)
+        self.kept.append(np.sort(order, axis=1).astype(np.uint16))
+
+    def _attention(self, layer: Attention) -> None:
+        source = self.values[layer.source].astype(np.float32)
+        images, time, tokens, channels = source.shape
+        split = source.reshape(images, time, tokens, 3, layer.heads, channels // (3 * layer.heads))
+        q, k, v = (split[:, :, :, part].swapaxes(2, 3) for part in range(3))  # [images, time, heads, tokens, d]
+        k = k * self.mask[:, None, None, :, None]  # keys and values are the kept tokens only
+        x = np.rint(q @ (k.swapaxes(-1, -2) @ v)).astype(np.int32)  # sums of at most tokens x d ones: exact
+        self._store(layer, self._neurons(x.swapaxes(2, 3).reshape(images, time, tokens, -1), 0, layer.theta))
+
+    def _head(self, layer: Head) -> None:
+        total = (self.values[layer.source].sum(1) * self.mask[:, :, None]).sum(1)  # [images, channels]
+        self.logits = total.astype(np.int64) @ layer.weights.to_dense()[:, :, 0].T.astype(np.int64) + layer.bias
+
+
+def exact_product(values: NDArray[np.int32], matrix: NDArray[np.int8]) -> Array:
+    """int32[..., outputs] = values[..., inputs] @ matrix[inputs, outputs], exact, at the speed of BLAS.
+
+    Floats are used where no partial sum can reach the width at which they stop holding every integer.
+    """
+    bound = int(np.abs(matrix.astype(np.int64)).sum(0).max()) * int(np.abs(values).max(initial=0))
+    kind = np.float32 if bound < _EXACT_FLOAT32 else np.float64
+    flat = values.reshape(-1, values.shape[-1]).astype(kind) @ matrix.astype(kind)
+    return np.rint(flat).astype(np.int32).reshape(*values.shape[:-1], -1)

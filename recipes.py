@@ -1,0 +1,198 @@
+"""The few journeys that cross every room: tickets and images in, tables, figures and a page out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .analysis.console import progress, show
+from .analysis.gallery import Gallery, write_demo
+from .analysis.results import front_table
+from .analysis.space import load_space
+from .analysis.sweep import Outcome, run_sweep
+from .analysis.tables import Table, percent
+from .analysis.views import SUMMARY_COLUMNS, summary_cells, summary_table
+from .simulator.errors import UserError, nearest
+from .simulator.files import write_text
+from .simulator.hardware import load_chip
+from .simulator.report import simulate
+from .simulator.trace import Trace, load_trace, save_trace
+
+if TYPE_CHECKING:
+    from .model.ticket import Ticket
+
+DEMO_CHIPS = ("edge", "mesh16", "dense")
+DEMO_IMAGES = 32
+# ticket -> what it is, from the dense network to the sparse one
+ABLATION = {
+    "digits-dense": "dense weights, all tokens",
+    "digits-pruned": "pruned weights",
+    "digits-tokens": "pruned tokens",
+    "digits": "both",
+}
+ABLATION_CHIP = "mesh16"
+
+
+def demo(out: str | Path) -> None:
+    """The shipped tickets on real images: three chips, the ablation, a small sweep; figures and report.html in `out`."""
+    out = Path(out)
+    write_text(out / "README.txt", _DEMO_README)  # also finds out at once whether the folder can be written
+    traces = {name: _traced(name, "digits", DEMO_IMAGES, out / "traces" / f"{name}.safetensors") for name in ABLATION}
+    chips: dict[str, Any] = {}
+    ablation: dict[str, Any] = {}
+    with progress("three chips and the ablation") as step:
+        jobs = [(chips, chip, "digits", chip) for chip in DEMO_CHIPS]
+        jobs += [(ablation, text, name, ABLATION_CHIP) for name, text in ABLATION.items()]
+        for done, (reports, key, name, chip) in enumerate(jobs):
+            step(done, len(jobs))
+            reports[key] = simulate(traces[name], load_chip(chip)).to_json()
+            write_text(out / "reports" / f"{name}-{chip}.json", json.dumps(reports[key], indent=1) + "\n")
+    results = out / "results.sqlite"
+    _run_space("digits", [str(out / "traces" / "digits.safetensors")], results, -1)
+    gallery = Gallery(
+        chips=chips,
+        ablation=ablation,
+        trace=traces["digits"],
+        tables={
+            "chips": summary_table(chips, "The sparse ticket on three chips"),
+            "ablation": _ablation_table({text: traces[name] for name, text in ABLATION.items()}, ablation),
+            "front": front_table(results, "latency,energy"),
+        },
+        results=results,
+    )
+    show(gallery.tables["chips"], gallery.tables["ablation"], gallery.tables["front"])
+    with progress("figures"):
+        page = write_demo(gallery, out)
+    show(f"page: {page}")
+
+
+_DEMO_README = """What `sparsespike demo` leaves here:
+  report.html     the page with everything on it; open this one
+  figures/        each figure as PNG and SVG
+  traces/         the spikes of the shipped tickets on real images
+  reports/        each run as JSON
+  results.sqlite  the sweep
+  tables.json     the tables of the page
+"""
+
+
+def _ablation_table(traces: Mapping[str, Trace], reports: Mapping[str, Any]) -> Table:
+    """Each step of the ablation with its own accuracy, on the images of the run and on the whole test set."""
+    rows = []
+    for name, report in reports.items():
+        test = traces[name].provenance.get("ticket_integer_test_accuracy")
+        rows.append(
+            (name, *summary_cells(report), percent(report.get("accuracy")), percent(float(test) if test else None))
+        )
+    first = next(iter(traces.values()))
+    whole = first.provenance.get("ticket_test_images", "all")
+    note = f"Per image on {ABLATION_CHIP}. Accuracy: on these {first.images} images, and on the {whole} of the test set."
+    columns = ("ticket", *SUMMARY_COLUMNS, "accuracy", "test set")
+    return Table("What pruning saves", columns, tuple(rows), note)
+
+
+def compare(tickets: Sequence[str], data: str, images: int, hardware: str) -> None:
+    """Tickets side by side on one chip: accuracy, sparsity, operations, cycles, traffic, energy."""
+    from .model.export import trace_dataset
+    from .model.ticket import load_ticket
+
+    chip = load_chip(hardware)
+    paths = [ticket_path(name) for name in tickets]
+    rows = []
+    with progress(f"tickets on {chip.name}") as step:
+        for done, (name, path) in enumerate(zip(tickets, paths, strict=True)):
+            step(done, len(paths))
+            ticket = load_ticket(path)
+            report = simulate(trace_dataset(path, data, images), chip).to_json()
+            operations = f"{report['synaptic_events'] / images:,.0f}"
+            kept = "/".join(map(str, ticket.kept_tokens))
+            sparse = percent(ticket.sparsity)
+            rows.append(
+                (Path(name).stem, percent(report["accuracy"]), sparse, kept, operations, *summary_cells(report))
+            )
+    columns = ("ticket", "accuracy", "weights pruned", "tokens", "synaptic events", *SUMMARY_COLUMNS)
+    note = f"Per image, on the first {images} test images of {data}."
+    show(Table(f"Tickets on {chip.name}", columns, tuple(rows), note))
+
+
+def write_trace(ticket: str, data: str, images: int, out: str | Path) -> None:
+    """Trace a ticket on test images, write the file and say what is in it."""
+    trace = _traced(ticket, data, images, out)
+    show(_trace_table(Path(out), trace))
+
+
+def sweep(space: str, traces: Sequence[str], out: str | Path, jobs: int) -> None:
+    """Run a design space; traces given here replace the space's. Names of shipped tickets are traced beside `out`."""
+    outcome = _run_space(space, traces, out, jobs)
+    show(
+        f"{outcome.points} points in {out}: {outcome.known} were known, {outcome.infeasible} do not fit",
+        front_table(out, "latency,energy"),
+    )
+
+
+def _run_space(name: str, traces: Sequence[str], out: str | Path, jobs: int) -> Outcome:
+    space = load_space(name)
+    paths = [_trace_path(trace, space.images, Path(out)) for trace in traces or space.traces]
+    with progress(f"sweep of {space.name}") as step:
+        return run_sweep(space, paths, out, jobs=jobs, step=step)
+
+
+def _trace_path(name: str, images: int | None, beside: Path) -> Path:
+    """A trace file as it is; a shipped ticket's name becomes a trace next to the results."""
+    from .model.tickets import SHIPPED
+
+    path = Path(name)
+    if name not in SHIPPED or path.exists():
+        return path
+    path = beside.parent / f"{name}.safetensors"
+    _traced(name, "digits", images or DEMO_IMAGES, path)
+    return path
+
+
+def _traced(ticket: str, data: str, images: int, out: str | Path) -> Trace:
+    from .model.export import trace_dataset
+
+    with progress(f"tracing {Path(ticket).stem}"):
+        trace = trace_dataset(ticket_path(ticket), data, images)
+    save_trace(trace, out)
+    return trace
+
+
+def ticket_path(name: str) -> Path:
+    """A ticket file as it is, or the shipped ticket of that name; raises UserError where there is neither."""
+    from .model.tickets import SHIPPED, shipped
+
+    path = Path(name)
+    if path.exists() or path.suffix:
+        return path
+    if name not in SHIPPED:
+        raise UserError(f"no ticket {name!r}; {nearest(name, SHIPPED)} Or give a file.")
+    return shipped(name)
+
+
+def inspect(file: str | Path) -> None:
+    """Print what is in a ticket, a trace, a report or a result file."""
+    from .analysis.kinds import kind_of
+
+    path = Path(file)
+    kind = kind_of(path)
+    if kind == "trace":
+        trace = load_trace(path)
+        show(_trace_table(path, trace), _provenance(trace.provenance))
+    elif kind == "ticket":
+        from .model.ticket import load_ticket
+
+        ticket = load_ticket(path)
+        show(_ticket_table(path, ticket), _provenance(ticket.provenance))
+    elif kind == "results":
+        show(front_table(path, "latency,energy"))
+    else:
+        from .simulator.report import load_report
+
+        report = load_report(path).to_json()
+        show(summary_table({path.stem: report}, f"report {path.name}", "run"), _provenance(report["provenance"]))
+
+
+def _provenance(record: Mapping[str, Any]) -> Table:
+    rows = tuple((key, text if len(text := str(value)) <= 100 else f"{text[:97]}...") for key, value in record.items())
+    return Table("Provenance", ("what", "value"), rows)

@@ -1,0 +1,148 @@
+"""What takes flits in: event FIFO, row service, contexts, sweeps (rules C1 to C9), one per core or unit.
+
+A consumer is never stepped. Once a flit is granted to it, its start, its end and everything that follows are known,
+because nothing that comes later can delay it; so they are computed at the grant.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .compiler import kernel
+
+# Columns of the causes that a consumer can tell apart; engine.py maps them to activity.Cause.
+COMPUTE, BANK_CONFLICT, WEIGHT_FETCH, CONTROL, GRANT_WAIT, NETWORK, NEURON_SWEEP, BARRIER = range(8)
+CAUSES = 8
+UNKNOWN = np.int64(1) << 62
+
+
+class Service(NamedTuple):
+    """Cycles of an event by cause (R4); int32[events, consumers]. All zero and `unit` True: one cycle each."""
+
+    compute: np.ndarray
+    conflict: np.ndarray
+    fetch_wait: np.ndarray
+    unit: bool
+
+
+class Steps(NamedTuple):
+    """The steps of a phase."""
+
+    closes: np.ndarray  # int32[steps]: outputs that the step closes (C4)
+    scan: np.ndarray  # int32[steps]: cycles of scanning in front of it (T4)
+    sweep: np.ndarray  # int64[consumers]: cycles per closed output
+    expected: np.ndarray  # int32[consumers]: end-of-token flits per step (F3)
+    contexts: int
+
+
+class ConsumerState(NamedTuple):
+    """Registers of all consumers; modified in place."""
+
+    starts: np.ndarray  # int64[consumers, fifo_flits]: ring of the last start cycles
+    taken: np.ndarray  # int64[consumers]: flits granted so far
+    free: np.ndarray  # int64[consumers]: end of the last service
+    swept: np.ndarray  # int64[consumers]: end of the last sweep
+    step: np.ndarray  # int32[consumers]: steps closed so far; they close in order
+    ends: np.ndarray  # int32[consumers, contexts]: end-of-token flits that have come for each open step
+    causes: np.ndarray  # int64[consumers, CAUSES]
+
+
+class Grants(NamedTuple):
+    """When steps are granted (C6); modified in place."""
+
+    released: np.ndarray  # int32[steps]: consumers that have released the step
+    latest: np.ndarray  # int64[steps]: latest release so far
+    granted: np.ndarray  # int64[steps]: cycle of the grant, UNKNOWN before
+
+
+def new_consumers(consumers, fifo_flits, contexts):
+    """Idle consumers."""
+    return ConsumerState(
+        np.zeros((consumers, fifo_flits), np.int64),
+        np.zeros(consumers, np.int64),
+        np.zeros(consumers, np.int64),
+        np.zeros(consumers, np.int64),
+        np.zeros(consumers, np.int32),
+        np.zeros((consumers, contexts), np.int32),
+        np.zeros((consumers, CAUSES), np.int64),
+    )
+
+
+def new_grants(steps, contexts):
+    """The first `contexts` steps are granted at cycle 0."""
+    granted = np.full(steps, UNKNOWN, np.int64)
+    granted[:contexts] = 0
+    return Grants(np.zeros(steps, np.int32), np.zeros(steps, np.int64), granted)
+
+
+@kernel
+def room_from(state, consumer):
+    """First cycle in which output L may grant again to this consumer (C1): 0 while the FIFO was never full."""
+    depth = state.starts.shape[1]
+    taken = state.taken[consumer]
+    if taken < depth:
+        return np.int64(0)
+    return state.starts[consumer, taken % depth] + 1
+
+
+@kernel
+def take(state, grants, steps, service, consumer, event, step, arrival):
+    """Take one flit in; event < 0 is end-of-token. Returns the step that this flit closes, or -1.
+
+    Adds the cycles since the last service, and those of this one, to their causes (C9, R4).
+    """
+    before = state.free[consumer]
+    start = max(arrival, before)
+    causes = state.causes[consumer]
+    allowed = min(start, max(before, grants.granted[step] + steps.scan[step]))
+    causes[GRANT_WAIT] += allowed - before
+    causes[NETWORK] += start - allowed
+    cycles = np.int64(1)
+    if event < 0 or service.unit:
+        causes[CONTROL] += 1
+    else:
+        compute = service.compute[event, consumer]
+        conflict = service.conflict[event, consumer]
+        fetch_wait = service.fetch_wait[event, consumer]
+        cycles = np.int64(max(1, compute + conflict + fetch_wait))
+        causes[COMPUTE] += compute
+        causes[BANK_CONFLICT] += conflict
+        causes[WEIGHT_FETCH] += fetch_wait
+        causes[CONTROL] += cycles - compute - conflict - fetch_wait
+    state.starts[consumer, state.taken[consumer] % state.starts.shape[1]] = start
+    state.taken[consumer] += 1
+    state.free[consumer] = start + cycles
+    if event < 0:
+        return count_end(state, grants, steps, consumer, step)
+    return -1
+
+
+@kernel
+def count_end(state, grants, steps, consumer, step):
+    """Count an end-of-token flit; the last one closes the step, sweeps and releases it (C3 to C6)."""
+    context = step % steps.contexts
+    state.ends[consumer, context] += 1
+    if state.ends[consumer, context] < steps.expected[consumer]:
+        return -1
+    # Each producer ends k before k + 1, so the last end of k comes before the last of k + 1: steps close in order.
+    state.ends[consumer, context] = 0
+    state.step[consumer] += 1
+    begin = max(state.free[consumer], state.swept[consumer])
+    release = begin + steps.closes[step] * steps.sweep[consumer]
+    state.swept[consumer] = release
+    grants.released[step] += 1
+    grants.latest[step] = max(grants.latest[step], release)
+    following = step + steps.contexts
+    if grants.released[step] == state.taken.size and following < grants.granted.size:
+        grants.granted[following] = grants.latest[step] + 1
+    return step
+
+
+@kernel
+def finish(state):
+    """End of the phase (C8), after giving every consumer's last cycles their causes (C9)."""
+    end = state.swept.max()
+    for consumer in range(state.swept.size):
+        state.causes[consumer, NEURON_SWEEP] += state.swept[consumer] - state.free[consumer]
+        state.causes[consumer, BARRIER] += end - state.swept[consumer]
+    return end

@@ -1,0 +1,84 @@
+"""The values: what arriving flits add to accumulators (R5), and what neurons make of the sums (V1)."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .compiler import kernel
+
+
+class Values(NamedTuple):
+    """Where a phase adds its numbers up when the chip computes them itself.
+
+    mode `enabled` and not `weighted`: the flit's value goes to sums[slot, channel] (token unit, attention units).
+    `weighted`: through the consumer's share of the weights to the outputs of the valid taps.
+    """
+
+    enabled: bool
+    weighted: bool
+    channels: int  # channels of the source stream: event = border class x channels + channel
+    taps: int
+    share: np.ndarray  # int64[rows, cores + 1], as in RowSizes
+    core: np.ndarray  # int32[consumers]: core of each consumer
+    outputs: np.ndarray  # uint16[nonzeros]
+    weights: np.ndarray  # int8[nonzeros]
+    valid: np.ndarray  # bool[classes, taps]
+    reach: np.ndarray  # int64[taps]: output position minus input position
+    slot: np.ndarray  # int64[steps]: row of `sums` of the step's own position
+    sums: np.ndarray  # int64[slots, outputs]; modified in place
+
+
+@kernel
+def deliver(values, consumer, event, step, value):
+    """Add one event's value, times the consumer's weights, to the sums."""
+    border, channel = event // values.channels, event % values.channels
+    slot = values.slot[step]
+    if not values.weighted:
+        values.sums[slot, channel] += value
+        return
+    core = values.core[consumer]
+    for tap in range(values.taps):
+        if not values.valid[border, tap]:
+            continue
+        row = channel * values.taps + tap
+        target = slot + values.reach[tap]
+        for at in range(values.share[row, core], values.share[row, core + 1]):
+            values.sums[target, values.outputs[at]] += np.int64(values.weights[at]) * value
+
+
+@kernel
+def fire(sums, bias, theta, fraction_bits, potential_bits, spikes):
+    """Leaky integrate-and-fire over time (V1); returns how many updates were clipped.
+
+    sums: int64[timesteps, tokens, channels].  bias, theta: int64[channels].
+    spikes: uint8[timesteps, tokens, channels]; written in place.
+    """
+    timesteps, tokens, channels = sums.shape
+    highest = (np.int64(1) << (potential_bits - 1)) - 1
+    lowest = -highest - 1
+    clipped = 0
+    for token in range(tokens):
+        for channel in range(channels):
+            potential = np.int64(0)
+            for timestep in range(timesteps):
+                potential = (potential >> 1) + ((sums[timestep, token, channel] + bias[channel]) << fraction_bits)
+                if potential > highest or potential < lowest:
+                    clipped += 1
+                    potential = min(max(potential, lowest), highest)
+                if potential >= theta[channel]:
+                    spikes[timestep, token, channel] = 1
+                    potential = np.int64(0)
+    return clipped
+
+
+@kernel
+def deliver_pixels(values, border, pixels):
+    """Add up the input convolution (I1): every pixel through every core's share of the weights.
+
+    border: int32[tokens].  pixels: int8[channels, tokens].  values.slot: int64[tokens].
+    """
+    for token in range(border.size):
+        for channel in range(values.channels):
+            event = border[token] * values.channels + channel
+            for consumer in range(values.core.size):
+                deliver(values, consumer, event, token, np.int64(pixels[channel, token]))

@@ -1,0 +1,53 @@
+"""Where units stand and the multicast trees between them (rules N1, N2, F2)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .hardware import Chip
+from .kernels.router import EAST, LOCAL, NORTH, PORTS, SOUTH, WEST
+
+
+@dataclass(frozen=True)
+class Trees:
+    """The router tables of a phase.
+
+    masks: uint8[trees, routers], the outputs that a tree serves at a router, one bit per port.
+    links, routers, outputs, leaves: int64[trees], what one flit over the tree uses (W3).
+    """
+
+    masks: NDArray[np.uint8]
+    links: NDArray[np.int64]
+    routers: NDArray[np.int64]
+    outputs: NDArray[np.int64]
+    leaves: NDArray[np.int64]
+
+
+def build_trees(chip: Chip, branches: Sequence[tuple[int, Sequence[int]]]) -> Trees:
+    """XY trees: one per (router of the producer, routers of the consumers)."""
+    masks = np.zeros((len(branches), chip.routers), np.uint8)
+    for tree, (source, leaves) in enumerate(branches):
+        for leaf in leaves:
+            _add_route(masks[tree], source, leaf, chip.router_columns)
+    served = (masks[:, :, None] >> np.arange(PORTS)) & 1
+    outputs = served.sum(axis=(1, 2), dtype=np.int64)
+    leaves_reached = served[:, :, LOCAL].sum(axis=1, dtype=np.int64)
+    routers = (masks > 0).sum(axis=1, dtype=np.int64)
+    return Trees(masks, outputs - leaves_reached, routers, outputs, leaves_reached)
+
+
+def _add_route(mask: NDArray[np.uint8], source: int, leaf: int, columns: int) -> None:
+    """Mark the outputs of the route from one router to another: along x first, then along y."""
+    router = source
+    while router != leaf:
+        row, column = divmod(router, columns)
+        leaf_row, leaf_column = divmod(leaf, columns)
+        if column != leaf_column:
+            output, following = (EAST, router + 1) if leaf_column > column else (WEST, router - 1)
+        else:
+            output, following = (SOUTH, router + columns) if leaf_row > row else (NORTH, router - columns)
+        mask[router] |= 1 << output
+        router = following
+    mask[leaf] |= 1 << LOCAL

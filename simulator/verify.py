@@ -1,0 +1,182 @@
+"""`--verify`: the chip computes its own sums from the flits that arrived, and everything must equal the trace.
+
+Each layer starts from the trace's input spikes; as every layer's output is compared with the trace, the whole chain
+follows by induction.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .activity import Verified
+from .errors import UserError
+from .kernels.neuron_array import deliver_pixels, fire
+from .phase import Work, values_of
+from .placement import LayerPlan, Placement
+from .trace import Attention, Conv, Head, Linear, Pool, Select, Stream, Trace
+
+Sums = NDArray[np.int64]
+
+
+@dataclass
+class Tally:
+    """How much was compared so far."""
+
+    neurons: int = 0
+    spikes: int = 0
+    tokens: int = 0
+    logits: int = 0
+    clipped: int = 0
+
+    def result(self) -> Verified:
+        """The tally as it stands in the activity."""
+        return Verified(self.neurons, self.spikes, self.tokens, self.logits)
+
+
+def check_verifiable(trace: Trace) -> None:
+    """Raise UserError where a layer's weights are known by pattern only, so that nothing can be computed."""
+    for layer in trace.layers:
+        if isinstance(layer, (Conv, Linear, Head)) and layer.weights.values is None:
+            raise UserError(f"layer {layer.name!r} has a pattern of weights but no values: it cannot be verified")
+
+
+def new_sums(placement: Placement, plan: LayerPlan) -> Sums:
+    """Accumulators for one image: int64[timestep x token, outputs]; select: [token, channels]; head: [1, classes]."""
+    layer, source = plan.layer, plan.source
+    places = placement.trace.numerics.timesteps * source.tokens
+    if isinstance(layer, Head):
+        return np.zeros((1, layer.weights.output_channels), np.int64)
+    if isinstance(layer, Select):
+        return np.zeros((source.tokens, source.channels), np.int64)
+    if isinstance(layer, (Conv, Linear)):
+        return np.zeros((places, layer.weights.output_channels), np.int64)
+    return np.zeros((places, source.channels), np.int64)
+
+
+def convolve_pixels(placement: Placement, plan: LayerPlan, image: int, sums: Sums) -> None:
+    """I1: the input convolution's sums, once, repeated over the timesteps; `sums` is modified in place."""
+    pixels, stored = placement.trace.pixels, plan.stored
+    assert pixels is not None
+    assert stored is not None
+    tokens = plan.source.tokens
+    every = np.arange(tokens)
+    once = np.zeros((tokens, sums.shape[1]), np.int64)
+    values = values_of(placement, plan, Work(every, np.zeros_like(every), every), once)
+    deliver_pixels(values, stored.taps.border, pixels[image].reshape(plan.source.channels, tokens))
+    sums.reshape(-1, tokens, sums.shape[1])[:] = once
+
+
+def compare(placement: Placement, plan: LayerPlan, image: int, tokens: NDArray[np.int64], sums: Sums, tally: Tally) -> None:
+    """Fire the neurons (or rank, pool, classify) and demand equality; raises UserError naming the first difference."""
+    layer, trace = plan.layer, placement.trace
+    if isinstance(layer, Select):
+        _compare_tokens(trace, plan, layer, image, sums)
+        tally.tokens += plan.source.tokens
+        return
+    if isinstance(layer, Head):
+        if trace.logits is not None and not np.array_equal(sums[0] + layer.bias, trace.logits[image]):
+            raise UserError(f"verify: layer {layer.name!r}, image {image}: the chip's logits differ from the trace's")
+        tally.logits += sums.shape[1] if trace.logits is not None else 0
+        return
+    assert plan.target is not None
+    if isinstance(layer, Pool):
+        computed = _pool(_dense(trace, plan.source, image), plan.source)
+    else:
+        computed = _fire(trace, plan, image, tokens, sums, tally)
+    tally.neurons += computed[:, tokens].size
+    tally.spikes += int(computed[:, tokens].sum())
+    if layer.residual:
+        computed = computed + _dense(trace, trace.streams[layer.residual], image)
+    expected = _dense(trace, plan.target, image)
+    wrong = np.argwhere(computed[:, tokens] != expected[:, tokens])
+    if len(wrong):
+        timestep, token, channel = wrong[0]
+        raise UserError(
+            f"verify: layer {layer.name!r}, image {image}, timestep {timestep}, token {tokens[token]}, channel {channel}: "
+            f"the chip computes {computed[timestep, tokens[token], channel]}, "
+            f"the trace holds {expected[timestep, tokens[token], channel]} ({len(wrong)} such differences in this layer)"
+        )
+
+
+def _dense(trace: Trace, stream: Stream, image: int) -> NDArray[np.uint8]:
+    """A stream on one image: uint8[timesteps, tokens, channels]."""
+    assert stream.events is not None
+    timesteps = trace.numerics.timesteps
+    rows = slice(image * timesteps * stream.tokens, (image + 1) * timesteps * stream.tokens)
+    offsets = stream.events.offsets[rows.start : rows.stop + 1]
+    dense = np.zeros((rows.stop - rows.start, stream.channels), np.uint8)
+    at = np.repeat(np.arange(len(dense)), np.diff(offsets))
+    values = stream.events.values
+    events = slice(offsets[0], offsets[-1])
+    dense[at, stream.events.channels[events]] = 1 if values is None else values[events]
+    return dense.reshape(timesteps, stream.tokens, stream.channels)
+
+
+def _fire(
+    trace: Trace, plan: LayerPlan, image: int, tokens: NDArray[np.int64], sums: Sums, tally: Tally
+) -> NDArray[np.uint8]:
+    """V1 on the sums of a layer: uint8[timesteps, tokens, channels]; 0 for tokens that the layer does not work on."""
+    layer, numerics = plan.layer, trace.numerics
+    assert plan.target is not None
+    channels = plan.target.channels
+    if isinstance(layer, Attention):
+        drive = attend(sums.reshape(numerics.timesteps, -1, 3 * channels), layer.heads, _keys(trace, plan, image))
+        bias, theta = np.zeros(channels, np.int64), np.full(channels, layer.theta, np.int64)
+    else:
+        assert isinstance(layer, (Conv, Linear))
+        drive = sums.reshape(numerics.timesteps, -1, channels)
+        bias, theta = layer.bias.astype(np.int64), layer.theta.astype(np.int64)
+    worked = np.ascontiguousarray(drive[:, tokens])
+    fired = np.zeros(worked.shape, np.uint8)
+    tally.clipped += fire(worked, bias, theta, numerics.fraction_bits, numerics.potential_bits, fired)
+    spikes = np.zeros(drive.shape, np.uint8)
+    spikes[:, tokens] = fired
+    return spikes
+
+
+def _keys(trace: Trace, plan: LayerPlan, image: int) -> NDArray[np.bool_]:
+    mask: NDArray[np.bool_] = trace.kept_mask(plan.layer.selector, plan.source.tokens)[image]
+    return mask
+
+
+def attend(qkv: Sums, heads: int, keys: NDArray[np.bool_]) -> Sums:
+    """(Q K^T) V per head on spikes, keys and values from the tokens in the mask.
+
+    qkv: int64[timesteps, tokens, 3 x heads x width].  keys: bool[tokens].  Returns int64[timesteps, tokens, heads x width].
+    """
+    timesteps, tokens, channels = qkv.shape
+    q, k, v = qkv.reshape(timesteps, tokens, 3, heads, channels // 3 // heads).transpose(2, 0, 3, 1, 4)
+    product = q @ (k[:, :, keys].transpose(0, 1, 3, 2) @ v[:, :, keys])
+    return np.ascontiguousarray(product.transpose(0, 2, 1, 3)).reshape(timesteps, tokens, channels // 3)
+
+
+def _pool(spikes: NDArray[np.uint8], source: Stream) -> NDArray[np.uint8]:
+    """S1: OR over 3 x 3 windows, stride 2, padding 1: uint8[timesteps, tokens, channels]."""
+    maps = spikes.reshape(len(spikes), source.height, source.width, source.channels)
+    padded = np.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    height, width = (source.height + 1) // 2, (source.width + 1) // 2
+    windows = [padded[:, dy : dy + 2 * height - 1 : 2, dx : dx + 2 * width - 1 : 2] for dy in range(3) for dx in range(3)]
+    pooled: NDArray[np.uint8] = np.maximum.reduce(windows)
+    return pooled.reshape(len(spikes), -1, source.channels)
+
+
+def _compare_tokens(trace: Trace, plan: LayerPlan, layer: Select, image: int, features: Sums) -> None:
+    """T2: rank the candidates by score, ties to the lower id."""
+    if layer.form == "random":
+        return
+    candidates = np.flatnonzero(trace.kept_mask(layer.selector, plan.source.tokens)[image])
+    if layer.form == "learned":
+        assert layer.hidden is not None
+        assert layer.hidden_bias is not None
+        assert layer.score_weights is not None
+        weights = layer.hidden.to_dense()[:, :, 0].astype(np.int64)
+        hidden = np.maximum(features[candidates] @ weights.T + layer.hidden_bias, 0) >> layer.hidden_shift
+        scores = np.minimum(hidden, 127) @ layer.score_weights.astype(np.int64)
+    else:
+        scores = features[candidates].sum(axis=1)
+    order = np.argsort(-scores, kind="stable")
+    kept = np.sort(candidates[order[: layer.keep]])
+    index = [other.name for other in trace.layers if isinstance(other, Select)].index(layer.name)
+    if not np.array_equal(kept, trace.kept[index][image]):
+        raise UserError(f"verify: layer {layer.name!r}, image {image}: the chip keeps other tokens than the trace")

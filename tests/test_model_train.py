@@ -1,0 +1,178 @@
+"""Data splits and the training loop: what it leaves behind, and that an interruption changes nothing."""
+
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+from sparsespike.model import train as loop
+from sparsespike.model.checkpoint import load_checkpoint, save_checkpoint
+from sparsespike.model.data import DATA_SETS, Dataset, Split, load_data, shifted, stratified_split
+from sparsespike.model.evaluate import evaluate
+from sparsespike.model.ticket import load_ticket
+from sparsespike.model.train import TrainRequest, train
+from sparsespike.simulator.errors import UserError
+
+TINY = TrainRequest(data="tiny", rounds=2, prune=0.5, keep=0.6, epochs=2, rewind=1, batch=8, width=8, depth=2, heads=2)
+
+
+def _tiny() -> Dataset:
+    """Three classes of 4 x 4 images: a bright row at the top, in the middle, at the bottom, with noise."""
+
+    def split(count: int, seed: int) -> Split:
+        generator = np.random.default_rng(seed)
+        labels = np.arange(count, dtype=np.int64) % 3
+        images = 0.3 * generator.random((count, 1, 4, 4), np.float32)
+        images[np.arange(count), 0, labels] += 0.7
+        return Split(images, labels, np.arange(count, dtype=np.int64))
+
+    return Dataset("tiny", "made here", 3, split(30, 0), split(12, 1), split(12, 2), ((2, False), (1, False)), 0)
+
+
+@pytest.fixture(autouse=True)
+def _register(monkeypatch):
+    monkeypatch.setitem(DATA_SETS, "tiny", _tiny)
+
+
+def test_digits_split_is_fixed_disjoint_and_stratified():
+    data = load_data("digits")
+    parts = (data.train, data.validation, data.test)
+    assert [len(part.labels) for part in parts] == [1295, 143, 359]
+    ids = np.concatenate([part.ids for part in parts])
+    assert sorted(ids.tolist()) == list(range(1797))
+    digest = hashlib.sha256(ids.tobytes()).hexdigest()
+    assert digest == "b5261a25ad8601a80be7ac2a94e33e6173660c7b067467ffc5dbd7269a09abde"
+    share = np.bincount(data.test.labels) / np.bincount(np.concatenate([part.labels for part in parts]))
+    assert 0.19 < share.min() <= share.max() < 0.21
+    assert data.train.images.shape[1:] == (1, 8, 8)
+    assert (data.train.images.min(), data.train.images.max()) == (0.0, 1.0)
+
+
+def test_stratified_split_takes_the_share_of_each_class():
+    labels = np.repeat(np.arange(3), (10, 20, 30))
+    aside = stratified_split(labels, 0.2, 0)
+    assert np.bincount(labels[aside]).tolist() == [2, 4, 6]
+    assert not np.array_equal(aside, stratified_split(labels, 0.2, 1))
+
+
+def test_unknown_data_set_names_the_nearest():
+    with pytest.raises(UserError, match="unknown data set 'digit'; did you mean 'digits'"):
+        load_data("digit")
+
+
+def test_shifts_by_hand():
+    image = np.arange(1, 5, dtype=np.float32).reshape(1, 1, 2, 2)
+    moved = shifted(np.repeat(image, 3, 0), np.array([[0, 0], [1, 0], [0, -1]]))
+    assert moved[:, 0].tolist() == [[[1, 2], [3, 4]], [[0, 0], [1, 2]], [[2, 0], [4, 0]]]
+
+
+def test_training_leaves_a_ticket_per_round_and_learns(tmp_path):
+    before = torch.get_rng_state(), torch.get_num_threads()
+    path = train(dataclasses.replace(TINY, epochs=10), tmp_path)
+    tickets = [load_ticket(tmp_path / f"round_{index}.safetensors") for index in range(3)]
+    sizes = [ticket.prunable - ticket.zeros for ticket in tickets]
+    assert sizes[0] == tickets[0].prunable
+    assert [sizes[1], sizes[2]] == [sizes[0] - sizes[0] // 2, sizes[1] - sizes[1] // 2]
+    assert load_ticket(path).sha256 == tickets[2].sha256
+    assert tickets[2].kept_tokens == (16, 9)
+    record = tickets[2].provenance
+    assert record["command"].startswith("sparsespike train --data tiny --seed 0 --rounds 2 --prune 0.5 --keep 0.6")
+    accuracy = evaluate(path, "tiny")
+    assert accuracy.images == 12
+    assert f"{accuracy.float_:.4f}" == record["float_test_accuracy"]
+    assert f"{accuracy.integer:.4f}" == record["integer_test_accuracy"]
+    assert accuracy.float_ > 0.6
+    history = json.loads((tmp_path / "history.json").read_text())
+    assert [(entry["round"], entry["epoch"]) for entry in history[-2:]] == [(2, 9), (2, 10)]
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert torch.get_num_threads() == before[1]
+
+
+@pytest.mark.parametrize("selector", ["learned", "random"])
+@pytest.mark.parametrize("stop", [1, 3, 5])
+def test_resume_after_a_kill_gives_the_same_tickets(tmp_path, monkeypatch, stop, selector):
+    request = dataclasses.replace(TINY, selector=selector)
+    train(request, tmp_path / "whole")
+    epoch, calls = loop._train_epoch, []
+
+    def interrupted(run, advance):
+        calls.append(run.epoch)
+        if len(calls) == stop + 1:
+            epoch(run, advance)  # the epoch's work is lost with the process
+            raise KeyboardInterrupt
+        return epoch(run, advance)
+
+    monkeypatch.setattr(loop, "_train_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(request, tmp_path / "broken")
+    torch.manual_seed(stop)  # whatever happens in between
+    train(request, tmp_path / "broken")
+    assert len(calls) == 7
+    for name in ("round_0.safetensors", "round_2.safetensors", "ticket.safetensors", "history.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
+    assert not [path for path in (tmp_path / "broken").iterdir() if path.name.startswith(".")]
+
+
+def test_a_finished_training_is_not_repeated_and_mends_its_ticket(tmp_path, monkeypatch):
+    request = dataclasses.replace(TINY, rounds=0)
+    content = train(request, tmp_path).read_bytes()
+    (tmp_path / "ticket.safetensors").unlink()
+    monkeypatch.setattr(loop, "_train_epoch", None)
+    assert train(request, tmp_path).read_bytes() == content
+
+
+def test_another_request_in_the_same_folder_is_refused(tmp_path):
+    train(dataclasses.replace(TINY, rounds=0), tmp_path)
+    with pytest.raises(UserError, match="holds a training with epochs 2, not 3; take another folder"):
+        train(dataclasses.replace(TINY, rounds=0, epochs=3), tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot be written"):
+        train(TINY, tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rounds": -1}, "rounds = -1: needs at least 0"),
+        ({"prune": 1.0}, "prune = 1.0"),
+        ({"rewind": 3}, "only 2 epochs"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"epochs": 0}, "epochs = 0"),
+    ],
+)
+def test_impossible_requests_are_refused(change, message):
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(TINY, **change)
+
+
+def test_checkpoints_go_round_and_damaged_ones_are_refused(tmp_path):
+    path = tmp_path / "state.pt"
+    save_checkpoint({"a": torch.arange(3), "b": {"c": 1.5}}, path)
+    state = load_checkpoint(path)
+    assert state["a"].tolist() == [0, 1, 2]
+    assert state["b"] == {"c": 1.5}
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match="not a training state, or damaged"):
+        load_checkpoint(path)
+
+
+class Payload:
+    """An object whose unpickling would run code."""
+
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def test_checkpoints_never_run_code(tmp_path, capsys):
+    torch.save({"version": 1, "state": Payload()}, tmp_path / "evil.pt")
+    with pytest.raises(UserError, match="not a training state"):
+        load_checkpoint(tmp_path / "evil.pt")
+    torch.save({"version": 2, "state": {}}, tmp_path / "newer.pt")
+    with pytest.raises(UserError, match="newer than this program's 1"):
+        load_checkpoint(tmp_path / "newer.pt")
+    assert capsys.readouterr().out == ""
