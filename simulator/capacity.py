@@ -20,7 +20,9 @@ def check_capacity(placement: Placement, largest: dict[str, int]) -> None:
     for plan in placement.plans:
         where = f"layer {plan.layer.name!r}"
         if plan.source.channels > 2**chip.mesh.channel_bits:
-            faults.append(_short(where, "mesh.channel_bits", plan.source.channels, 2**chip.mesh.channel_bits, "channels"))
+            faults.append(
+                _short(where, "mesh.channel_bits", plan.source.channels, 2**chip.mesh.channel_bits, "channels")
+            )
         if plan.stored is not None:
             faults += _weight_faults(chip, plan.stored, where)
             faults += _sum_faults(placement, plan, largest[plan.source.name], where)
@@ -65,7 +67,9 @@ def _weight_faults(chip: Chip, stored: Stored, where: str) -> Iterator[str]:
     words, have = int(stored.words.max()), weight_words(chip)
     if words > have:
         word_bytes = chip.core.weight_word_bits / 8
-        yield _short(where, "core.weight_kib", int(words * word_bytes), int(have * word_bytes), "bytes of weights per core")
+        yield _short(
+            where, "core.weight_kib", int(words * word_bytes), int(have * word_bytes), "bytes of weights per core"
+        )
     pointers, have = int(stored.pointers.max()), pointer_words(chip)
     if pointers > have:
         yield _short(where, "core.pointer_kib", 4 * pointers, 4 * have, "bytes of row pointers per core")

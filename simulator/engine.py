@@ -14,6 +14,7 @@ from .counts import attention_order, count_layer, count_transfers
 from .dram import Channel
 from .hardware import Chip
 from .kernels.consumer import CAUSES
+from .kernels.encoder import Flits
 from .phase import Work, encode_phase, list_work
 from .placement import LayerPlan, Placement, hidden_weights, place
 from .trace import Attention, Head, Pool, Select, Trace
@@ -83,7 +84,7 @@ def run(
     channel, record = Channel(placement, trace.images), _Record(placement)
     for image in range(trace.images):
         count_transfers(channel, image, record.counts)
-        for index, plan in enumerate(placement.plans):
+        for index in range(len(placement.plans)):
             ended = channel.end_of_layer
             start = channel.begin(image, index)
             timing = _run_layer(placement, index, image, record, tally)
@@ -157,7 +158,7 @@ def _compared_tokens(plan: LayerPlan, work: Work) -> NDArray[np.int64]:
 
 
 def _time_phase(
-    placement: Placement, plan: LayerPlan, work: Work, flits: phase.Flits, sums: NDArray[np.int64] | None
+    placement: Placement, plan: LayerPlan, work: Work, flits: Flits, sums: NDArray[np.int64] | None
 ) -> _Timing:
     """Rules N and C, then T2 or A2 behind them."""
     outcome = phase.run(placement, plan, work, flits, sums)
@@ -170,7 +171,7 @@ def _time_phase(
     assert plan.phase is not None
     cores = plan.phase.consumer_cores
     causes[cores] = 0
-    causes[np.ix_(cores, KERNEL_CAUSES)] = outcome.causes
+    causes[cores[:, None], np.array(KERNEL_CAUSES)] = outcome.causes
     return _Timing(outcome.cycles, causes)
 
 

@@ -1,4 +1,4 @@
-"""One layer's events on one image as a phase of flits: its steps, its flits, and the run of the event loop (rules G, F)."""
+"""One layer's events on one image as a phase: its steps, its flits, and the run of the event loop (rules G, F)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +81,9 @@ def run(placement: Placement, plan: LayerPlan, work: Work, flits: Flits, sums: N
     chip, phase = placement.chip, plan.phase
     assert phase is not None
     if not len(work.token):
-        return Outcome(0, np.zeros((len(phase.consumers), CAUSES), np.int64), 0, np.zeros(len(phase.consumers), np.int64))
+        return Outcome(
+            0, np.zeros((len(phase.consumers), CAUSES), np.int64), 0, np.zeros(len(phase.consumers), np.int64)
+        )
     size = MeshSize(chip.router_columns, chip.routers, chip.mesh.buffer_flits, chip.flit_cycles)
     ports = Ports(phase.producers, phase.consumers, chip.core.fifo_flits, phase.trees.masks)
     steps = _steps(placement, plan, work)

@@ -348,7 +348,9 @@ def _flatten(trace: Trace) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     header = {
         "numerics": vars(trace.numerics),
         "streams": [put(f"stream/{stream.name}", stream) for stream in trace.streams.values()],
-        "layers": [{"kind": type(layer).__name__.lower()} | put(f"layer/{layer.name}", layer) for layer in trace.layers],
+        "layers": [
+            {"kind": type(layer).__name__.lower()} | put(f"layer/{layer.name}", layer) for layer in trace.layers
+        ],
         "images": trace.images,
         "selectors": len(trace.kept),
         "shadow": trace.shadow,

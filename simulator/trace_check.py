@@ -7,8 +7,21 @@ from typing import Any
 import numpy as np
 
 from .errors import UserError
-from .trace import LAYER_KINDS, Attention, Conv, Events, Head, Layer, Linear, Numerics, Pool, Select, Stream, Trace, Weights
-
+from .trace import (
+    LAYER_KINDS,
+    Attention,
+    Conv,
+    Events,
+    Head,
+    Layer,
+    Linear,
+    Numerics,
+    Pool,
+    Select,
+    Stream,
+    Trace,
+    Weights,
+)
 
 
 def restore_trace(where: str, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> Trace:
@@ -154,7 +167,9 @@ def _check_layer(trace: Trace, layer: Layer, known: set[str]) -> None:
     _need(layer.source in trace.streams, f"{what}: its source {layer.source!r} is no stream")
     _need(layer.source in known, f"{what}: its source {layer.source!r} is written only later")
     _need(-1 <= layer.selector < len(trace.kept), f"{what}: no selector {layer.selector}")
-    _need(not layer.residual or layer.residual in known, f"{what}: its residual {layer.residual!r} is not written before")
+    _need(
+        not layer.residual or layer.residual in known, f"{what}: its residual {layer.residual!r} is not written before"
+    )
     checks: dict[type[Layer], Callable[[Trace, Any, str], None]] = {
         Conv: _check_conv,
         Linear: _check_linear,
@@ -202,7 +217,9 @@ def _check_linear(trace: Trace, layer: Linear, what: str) -> None:
 def _check_pool(trace: Trace, layer: Pool, what: str) -> None:
     source = trace.streams[layer.source]
     _need(source.kind == "binary", f"{what}: only max pooling of a binary stream is defined")
-    _need((layer.kernel, layer.stride, layer.padding) == (3, 2, 1), f"{what}: only 3 x 3, stride 2, padding 1 is defined")
+    _need(
+        (layer.kernel, layer.stride, layer.padding) == (3, 2, 1), f"{what}: only 3 x 3, stride 2, padding 1 is defined"
+    )
     _target(trace, layer, source.channels, (source.height + 1) // 2, (source.width + 1) // 2, what)
 
 

@@ -67,7 +67,9 @@ def convolve_pixels(placement: Placement, plan: LayerPlan, image: int, sums: Sum
     sums.reshape(-1, tokens, sums.shape[1])[:] = once
 
 
-def compare(placement: Placement, plan: LayerPlan, image: int, tokens: NDArray[np.int64], sums: Sums, tally: Tally) -> None:
+def compare(
+    placement: Placement, plan: LayerPlan, image: int, tokens: NDArray[np.int64], sums: Sums, tally: Tally
+) -> None:
     """Fire the neurons (or rank, pool, classify) and demand equality; raises UserError naming the first difference."""
     layer, trace = plan.layer, placement.trace
     if isinstance(layer, Select):
@@ -93,9 +95,9 @@ def compare(placement: Placement, plan: LayerPlan, image: int, tokens: NDArray[n
     if len(wrong):
         timestep, token, channel = wrong[0]
         raise UserError(
-            f"verify: layer {layer.name!r}, image {image}, timestep {timestep}, token {tokens[token]}, channel {channel}: "
-            f"the chip computes {computed[timestep, tokens[token], channel]}, "
-            f"the trace holds {expected[timestep, tokens[token], channel]} ({len(wrong)} such differences in this layer)"
+            f"verify: layer {layer.name!r}, image {image}, timestep {timestep}, token {tokens[token]}, "
+            f"channel {channel}: the chip computes {computed[timestep, tokens[token], channel]}, the trace holds "
+            f"{expected[timestep, tokens[token], channel]} ({len(wrong)} such differences in this layer)"
         )
 
 
@@ -143,7 +145,8 @@ def _keys(trace: Trace, plan: LayerPlan, image: int) -> NDArray[np.bool_]:
 def attend(qkv: Sums, heads: int, keys: NDArray[np.bool_]) -> Sums:
     """(Q K^T) V per head on spikes, keys and values from the tokens in the mask.
 
-    qkv: int64[timesteps, tokens, 3 x heads x width].  keys: bool[tokens].  Returns int64[timesteps, tokens, heads x width].
+    qkv: int64[timesteps, tokens, 3 x heads x width].  keys: bool[tokens].
+    Returns int64[timesteps, tokens, heads x width].
     """
     timesteps, tokens, channels = qkv.shape
     q, k, v = qkv.reshape(timesteps, tokens, 3, heads, channels // 3 // heads).transpose(2, 0, 3, 1, 4)
@@ -156,7 +159,9 @@ def _pool(spikes: NDArray[np.uint8], source: Stream) -> NDArray[np.uint8]:
     maps = spikes.reshape(len(spikes), source.height, source.width, source.channels)
     padded = np.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)))
     height, width = (source.height + 1) // 2, (source.width + 1) // 2
-    windows = [padded[:, dy : dy + 2 * height - 1 : 2, dx : dx + 2 * width - 1 : 2] for dy in range(3) for dx in range(3)]
+    windows = [
+        padded[:, dy : dy + 2 * height - 1 : 2, dx : dx + 2 * width - 1 : 2] for dy in range(3) for dx in range(3)
+    ]
     pooled: NDArray[np.uint8] = np.maximum.reduce(windows)
     return pooled.reshape(len(spikes), -1, source.channels)
 

@@ -13,7 +13,7 @@ from .compiler import kernel
 # Columns of the causes that a consumer can tell apart; engine.py maps them to activity.Cause.
 COMPUTE, BANK_CONFLICT, WEIGHT_FETCH, CONTROL, GRANT_WAIT, NETWORK, NEURON_SWEEP, BARRIER = range(8)
 CAUSES = 8
-UNKNOWN = np.int64(1) << 62
+UNKNOWN = np.int64(1 << 62)
 
 
 class Service(NamedTuple):

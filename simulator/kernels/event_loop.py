@@ -1,4 +1,4 @@
-"""The one loop: a phase of flits from producers to consumers, cycle by cycle, skipping cycles in which nothing can happen."""
+"""The one loop: a phase of flits from producers to consumers, cycle by cycle; idle cycles are skipped."""
 
 from typing import NamedTuple
 
@@ -72,7 +72,7 @@ def has_room(size, mesh, state, consumer_at, router, output, cycle):
     if output == LOCAL:
         return room_from(state, consumer_at[router]) <= cycle
     towards = neighbour(size.columns, router, output)
-    return mesh.count[towards, opposite(output)] < size.buffer_flits
+    return mesh.filled[towards, opposite(output)] < size.buffer_flits
 
 
 @kernel
@@ -114,11 +114,11 @@ def next_event(size, mesh, state, ports, injectable, cycle):
 
 @kernel
 def find_injections(size, ports, flits, steps, registers, cycle):
-    """Mark the producers that inject in this cycle with -1 in `injectable`, the others with when they may; returns how many."""
+    """Mark who injects in this cycle with -1 in `injectable`, the others with when they may; returns how many."""
     found = 0
     for producer in range(ports.producer.size):
         registers.injectable[producer] = UNKNOWN
-        full = registers.mesh.count[ports.producer[producer], LOCAL] == size.buffer_flits
+        full = registers.mesh.filled[ports.producer[producer], LOCAL] == size.buffer_flits
         if full or registers.cursor[producer] == flits.start[producer + 1]:
             continue
         allowed = next_injection(flits, steps, registers.grants, producer, registers.cursor, registers.last)

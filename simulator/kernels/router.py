@@ -25,7 +25,7 @@ class MeshState(NamedTuple):
     flit: np.ndarray  # int64[routers, PORTS, buffer_flits]: ring of flit numbers
     arrival: np.ndarray  # int64[routers, PORTS, buffer_flits]: cycle from which the flit can be granted
     head: np.ndarray  # int32[routers, PORTS]: place of the head in the ring
-    count: np.ndarray  # int32[routers, PORTS]: flits in the buffer or on their way to it
+    filled: np.ndarray  # int32[routers, PORTS]: flits in the buffer or on their way to it
     pending: np.ndarray  # uint8[routers, PORTS]: outputs that the head still needs, one bit per port
     pointer: np.ndarray  # int8[routers, PORTS]: round-robin pointer of each output
     free: np.ndarray  # int64[routers, PORTS]: first cycle in which the output may grant again
@@ -69,14 +69,14 @@ def opposite(output):
 @kernel
 def push(size, mesh, masks, trees, router, port, flit, arrival):
     """Put a flit into an input buffer; it can be granted from cycle `arrival` on."""
-    place = mesh.head[router, port] + mesh.count[router, port]
+    place = mesh.head[router, port] + mesh.filled[router, port]
     if place >= size.buffer_flits:
         place -= size.buffer_flits
     mesh.flit[router, port, place] = flit
     mesh.arrival[router, port, place] = arrival
-    if mesh.count[router, port] == 0:
+    if mesh.filled[router, port] == 0:
         mesh.pending[router, port] = masks[trees[flit], router]
-    mesh.count[router, port] += 1
+    mesh.filled[router, port] += 1
     mesh.occupied[router] += 1
 
 
@@ -87,9 +87,9 @@ def pop(size, mesh, masks, trees, router, port):
     if place == size.buffer_flits:
         place = 0
     mesh.head[router, port] = place
-    mesh.count[router, port] -= 1
+    mesh.filled[router, port] -= 1
     mesh.occupied[router] -= 1
-    if mesh.count[router, port] > 0:
+    if mesh.filled[router, port] > 0:
         mesh.pending[router, port] = masks[trees[mesh.flit[router, port, place]], router]
 
 
@@ -102,7 +102,7 @@ def find_requests(mesh, router, cycle, requests):
     union = np.uint8(0)
     for port in range(PORTS):
         requests[port] = 0
-        if mesh.count[router, port] > 0 and mesh.arrival[router, port, mesh.head[router, port]] <= cycle:
+        if mesh.filled[router, port] > 0 and mesh.arrival[router, port, mesh.head[router, port]] <= cycle:
             requests[port] = mesh.pending[router, port]
             union |= requests[port]
     return union
@@ -120,9 +120,9 @@ def arbitrate(first, output, requests):
 @kernel
 def wake_up(size, mesh, router, cycle):
     """Earliest later cycle in which a flit arrives or an output is free again here; a huge number if none."""
-    earliest = np.int64(1) << 62
+    earliest = np.int64(1 << 62)
     for port in range(PORTS):
-        if mesh.count[router, port] > 0:
+        if mesh.filled[router, port] > 0:
             arrival = mesh.arrival[router, port, mesh.head[router, port]]
             if cycle < arrival < earliest:
                 earliest = arrival

@@ -46,7 +46,8 @@ class EventCosts(NamedTuple):
 def split_rows(pointers, outputs, bounds):
     """Where each core's share of each row begins (P1): int64[rows, cores + 1].
 
-    pointers: int64[rows + 1].  outputs: uint16[nonzeros], ascending in a row.  bounds: int64[cores + 1], first output of each core.
+    pointers: int64[rows + 1].  outputs: uint16[nonzeros], ascending in a row.
+    bounds: int64[cores + 1], first output of each core.
     """
     rows, cores = pointers.size - 1, bounds.size - 1
     share = np.empty((rows, cores + 1), np.int64)
