@@ -41,7 +41,7 @@ def random_ticket(config: SpikformerConfig, seed: int = 0, pruned: float = 0.5) 
         for name, tensor in model.state_dict().items():
             if "_bn" in name and tensor.ndim:
                 # A high bias on q, k and v makes their spikes coincide, so that attention has something to do.
-                offset = 1.5 if name.endswith(("q_bn.bias", "k_bn.bias", "v_bn.bias")) else 0.5 * ("bias" not in name)
+                offset = 2.0 if name.endswith(("q_bn.bias", "k_bn.bias", "v_bn.bias")) else 0.5
                 tensor.copy_(torch.rand_like(tensor) + offset)
             elif tensor.ndim >= 2:
                 tensor.copy_(torch.randn_like(tensor))

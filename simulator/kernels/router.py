@@ -111,7 +111,7 @@ def find_requests(mesh, router, cycle, requests):
 @kernel
 def arbitrate(first, output, requests):
     """Round robin (N3): the first input port at or after `first` that asks for the output; there is one."""
-    port = np.int64(first)
+    port = int(first)
     while not (requests[port] >> output) & 1:
         port = port + 1 if port < PORTS - 1 else 0
     return port
@@ -120,7 +120,7 @@ def arbitrate(first, output, requests):
 @kernel
 def wake_up(size, mesh, router, cycle):
     """Earliest later cycle in which a flit arrives or an output is free again here; a huge number if none."""
-    earliest = np.int64(1 << 62)
+    earliest = 1 << 62
     for port in range(PORTS):
         if mesh.filled[router, port] > 0:
             arrival = mesh.arrival[router, port, mesh.head[router, port]]
