@@ -25,7 +25,9 @@ Ticket = Annotated[str, typer.Argument(metavar="TICKET", help="Ticket file, or t
 Data = Annotated[str, typer.Option(help="Data set; its held-out test images are used.")]
 Images = Annotated[int, typer.Option(min=1, help="Number of test images, from the first.")]
 Hardware = Annotated[str, typer.Option(metavar="NAME|FILE", help="Shipped chip or a .toml file.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a chip key; repeatable.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a chip key; repeatable.")
+]
 Energy = Annotated[str, typer.Option(metavar="NAME", help="Energy table.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for what is written.")]
 TraceOut = Annotated[Path, typer.Option(metavar="FILE", help="Trace file to write.")]
@@ -200,7 +202,9 @@ def hardware(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="
 
 
 @app.command("inspect")
-def inspect_file(file: Annotated[Path, typer.Argument(metavar="FILE", help="Ticket, trace, report or results.")]) -> None:
+def inspect_file(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Ticket, trace, report or results.")],
+) -> None:
     """What is in a ticket, a trace, a report or a result file.
 
     Example: sparsespike inspect digits.safetensors

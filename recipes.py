@@ -34,7 +34,7 @@ ABLATION_CHIP = "mesh16"
 
 
 def demo(out: str | Path) -> None:
-    """The shipped tickets on real images: three chips, the ablation, a small sweep; figures and report.html in `out`."""
+    """The shipped tickets on real images: three chips, the ablation, a small sweep; figures and a page in `out`."""
     out = Path(out)
     write_text(out / "README.txt", _DEMO_README)  # also finds out at once whether the folder can be written
     traces = {name: _traced(name, "digits", DEMO_IMAGES, out / "traces" / f"{name}.safetensors") for name in ABLATION}
@@ -86,7 +86,9 @@ def _ablation_table(traces: Mapping[str, Trace], reports: Mapping[str, Any]) -> 
         )
     first = next(iter(traces.values()))
     whole = first.provenance.get("ticket_test_images", "all")
-    note = f"Per image on {ABLATION_CHIP}. Accuracy: on these {first.images} images, and on the {whole} of the test set."
+    note = (
+        f"Per image on {ABLATION_CHIP}. Accuracy: on these {first.images} images, and on the {whole} of the test set."
+    )
     columns = ("ticket", *SUMMARY_COLUMNS, "accuracy", "test set")
     return Table("What pruning saves", columns, tuple(rows), note)
 
@@ -191,6 +193,36 @@ def inspect(file: str | Path) -> None:
 
         report = load_report(path).to_json()
         show(summary_table({path.stem: report}, f"report {path.name}", "run"), _provenance(report["provenance"]))
+
+
+def _trace_table(path: Path, trace: Trace) -> Table:
+    """What is in a trace, in one column."""
+    events = [stream.events for stream in trace.streams.values() if stream.events is not None]
+    weights = [layer.weights for layer in trace.layers if hasattr(layer, "weights")]
+    nonzeros, size = sum(w.nonzeros for w in weights), sum(w.size for w in weights)
+    rows = {
+        "images": f"{trace.images:,}",
+        "layers": f"{len(trace.layers)}",
+        "timesteps": f"{trace.numerics.timesteps}",
+        "spikes": f"{sum(len(event.channels) for event in events):,}",
+        "weights left": f"{nonzeros:,} of {size:,} ({percent(nonzeros / max(1, size))})",
+        "tokens kept": "/".join(str(kept.shape[1]) for kept in trace.kept) or "all",
+        "accuracy": percent(trace.accuracy()),
+        "checksum": trace.sha256[:16],
+    }
+    return Table(f"trace {path.name}", ("what", "value"), tuple(rows.items()))
+
+
+def _ticket_table(path: Path, ticket: "Ticket") -> Table:
+    """What is in a ticket, in one column."""
+    rows = {
+        "weights pruned": f"{ticket.zeros:,} of {ticket.prunable:,} ({percent(ticket.sparsity)})",
+        "of all parameters": percent(ticket.sparsity_all),
+        "tokens per block": "/".join(map(str, ticket.kept_tokens)),
+        "selector": ticket.config.selector,
+        "checksum": ticket.sha256[:16],
+    }
+    return Table(f"ticket {path.name}", ("what", "value"), tuple(rows.items()))
 
 
 def _provenance(record: Mapping[str, Any]) -> Table:

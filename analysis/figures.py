@@ -26,7 +26,9 @@ def energy_by_component(energies: Mapping[str, Mapping[str, float]], ax: Axes) -
     bottom = np.zeros(len(names))
     for number, (part, values) in enumerate(parts.items()):
         colour, hatch = paint(number)
-        ax.bar(names, values / 1e6, 0.6, bottom, label=part, color=colour, hatch=hatch, edgecolor="white", linewidth=0.5)
+        ax.bar(
+            names, values / 1e6, 0.6, bottom, label=part, color=colour, hatch=hatch, edgecolor="white", linewidth=0.5
+        )
         bottom += values / 1e6
     for position, total in enumerate(bottom):
         ax.annotate(f"{total:.3g}", (position, total), (0, 3), textcoords="offset points", ha="center", weight="bold")
@@ -47,7 +49,9 @@ def cycles_by_layer(layers: Sequence[str], causes: Sequence[Mapping[str, float]]
     for number, (part, values) in enumerate(parts.items()):
         colour, hatch = paint(number)
         width = values / cores / 1e3
-        ax.barh(list(layers), width, 0.78, left, label=part, color=colour, hatch=hatch, edgecolor="white", linewidth=0.3)
+        ax.barh(
+            list(layers), width, 0.78, left, label=part, color=colour, hatch=hatch, edgecolor="white", linewidth=0.3
+        )
         left += width
     ax.invert_yaxis()
     ax.set_xlabel("thousand cycles per image, split by what the cores did, on average")
@@ -69,11 +73,11 @@ def latency_energy(rows: Sequence[Row], ax: Axes) -> None:
     for number, value in enumerate(dict.fromkeys(values)):
         mine = points[[other == value for other in values]]
         label = f"{key.rpartition('.')[2].replace('_', ' ')}: {value}" if key else "configuration"
-        ax.scatter(*mine.T, 34, color=PALETTE[number % 8], marker="osD^vP*X"[number % 8], label=label, alpha=0.9)
+        ax.scatter(mine[:, 0], mine[:, 1], 34, color=PALETTE[number % 8], marker="osD^vP*X"[number % 8], label=label, alpha=0.9)
     front = non_dominated(points)
     line = points[front][np.argsort(points[front][:, 0])]
     ax.plot(*line.T, color=INK, linewidth=1.2, drawstyle="steps-post", zorder=1, label="Pareto front")
-    ax.scatter(*line.T, 110, facecolors="none", edgecolors=INK, linewidths=1.0)
+    ax.scatter(line[:, 0], line[:, 1], 110, facecolors="none", edgecolors=INK, linewidths=1.0)
     ax.set_xlabel("latency per image (µs)")
     ax.set_ylabel("energy per image (µJ)")
     ax.set_title(f"Latency and energy of {len(points)} configurations")

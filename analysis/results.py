@@ -29,7 +29,7 @@ def read_rows(results: str | Path) -> list[Row]:
     with open_store(results) as store:
         rows = store.rows()
     if not any(row.feasible for row in rows):
-        raise UserError(f"{results}: holds no feasible point")
+        raise UserError(f"{results}: holds no point that fits" + (f"; the first: {rows[0].reason}" if rows else ""))
     return rows
 
 
@@ -44,11 +44,19 @@ def front_table(results: str | Path, objectives: str) -> Table:
     values = np.array([[OBJECTIVES[name][0](row.report or {}) for name in names] for row in feasible], np.float64)
     best = [index for index in np.lexsort(values.T[::-1]) if non_dominated(values)[index]]
     cells = tuple(
-        (feasible[index].label, feasible[index].trace, *(OBJECTIVES[n][1](v) for n, v in zip(names, values[index], strict=True)))
+        (
+            feasible[index].label,
+            feasible[index].trace,
+            *(OBJECTIVES[n][1](v) for n, v in zip(names, values[index], strict=True)),
+        )
         for index in best
     )
     refused = len(rows) - len(feasible)
-    note = f"{len(best)} of {len(feasible)} points; {refused} more do not fit." if refused else f"{len(best)} of {len(feasible)} points."
+    note = (
+        f"{len(best)} of {len(feasible)} points; {refused} more do not fit."
+        if refused
+        else f"{len(best)} of {len(feasible)} points."
+    )
     return Table(f"Pareto front in {', '.join(names)}, per image", ("settings", "trace", *names), cells, note)
 
 

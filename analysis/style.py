@@ -4,12 +4,13 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..simulator.files import write_whole
+from ..simulator.files import write_text, write_whole
 
 # Okabe and Ito's palette, which readers with any colour vision can tell apart; black is kept for text
 ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE, GREY = (
@@ -28,7 +29,7 @@ INK, FAINT = "#222222", "#DDDDDD"
 # beyond the palette's eight colours the same colours come again, hatched
 HATCHES = ("", "////", "....")
 
-_STYLE = {
+_STYLE: Any = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
     "axes.titleweight": "bold",
@@ -85,5 +86,5 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write the figure as name.png and name.svg; returns both paths. Raises UserError where it cannot."""
     paths = [folder / f"{name}.png", folder / f"{name}.svg"]
     write_whole(paths[0], lambda path: figure.savefig(path, format="png", metadata={"Software": None}))
-    write_whole(paths[1], lambda path: path.write_text(svg(figure), encoding="utf-8") and None)
+    write_text(paths[1], svg(figure))
     return paths

@@ -13,6 +13,7 @@ from typing import Any
 from joblib import Parallel, cpu_count, delayed, parallel_config
 
 from .. import __version__
+from ..simulator.energy import load_energy_table
 from ..simulator.errors import UserError
 from ..simulator.hardware import Chip
 from ..simulator.report import simulate
@@ -98,7 +99,7 @@ def _infeasible(store: Store, points: Sequence[Point], refused: Sequence[Row]) -
 def _points(space: Space, traces: Sequence[str | Path]) -> tuple[list[Point], list[Row]]:
     """The grid on every trace: points to simulate, and rows of combinations that are no chip at all."""
     points, refused = [], []
-    program, energy = program_version(), energy_hash(space.energy)
+    program, energy = program_version(), load_energy_table(space.energy).sha256
     for path in map(str, traces):
         trace = _load(path, space.images).sha256
         for candidate in space.candidates:
@@ -118,12 +119,12 @@ def _key(*content: Any) -> str:
 
 @lru_cache(maxsize=1)
 def program_version() -> str:
-    """The version and a digest of the simulator's source, so that results of two programs never mix."""
+    """The version and a digest of the simulator's source and memory data, so that results of two programs never mix."""
     digest = hashlib.sha256()
-    folder = resources.files("sparsespike.simulator")
-    for room in (folder, folder / "kernels"):
-        for entry in sorted(room.iterdir(), key=lambda entry: entry.name):
-            if entry.name.endswith(".py"):
+    simulator, memories = resources.files("sparsespike.simulator"), resources.files("sparsespike.hwconfigs.energy")
+    for folder in (simulator, simulator / "kernels", memories):
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+            if entry.name.endswith((".py", ".csv")):
                 digest.update(entry.name.encode() + entry.read_bytes())
     return f"{__version__}+{digest.hexdigest()[:12]}"
 

@@ -1,4 +1,4 @@
-"""What a report says, as tables: the summary of several runs side by side, and one run by layer, cause and component."""
+"""What a report says, as tables: several runs side by side, and one run by layer, cause and component."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -53,7 +53,9 @@ def summary_table(reports: Mapping[str, Report], title: str, first: str = "chip"
     scope = next((report.get("area_scope") for report in reports.values() if report.get("area_scope")), "")
     images = {images_of(report) for report in reports.values()}
     note = f"Per image, mean of {' or '.join(map(str, sorted(images)))} images."
-    return Table(title, (first, *SUMMARY_COLUMNS, "area", "accuracy"), tuple(rows), note + (f" Area: {scope}." if scope else ""))
+    return Table(
+        title, (first, *SUMMARY_COLUMNS, "area", "accuracy"), tuple(rows), note + (f" Area: {scope}." if scope else "")
+    )
 
 
 def layer_table(report: Report) -> Table:
@@ -85,7 +87,9 @@ def component_table(report: Report) -> Table:
     images = images_of(report)
     total = report["energy_pj"]["total"] or 1
     parts = sorted(report["energy_pj"]["by_component"].items(), key=lambda part: -part[1])
-    rows = tuple((name.replace("_", " "), si(pj / images * 1e-12, "J"), percent(pj / total)) for name, pj in parts if pj)
+    rows = tuple(
+        (name.replace("_", " "), si(pj / images * 1e-12, "J"), percent(pj / total)) for name, pj in parts if pj
+    )
     return Table("Energy by component, per image", ("component", "energy", "of all"), rows)
 
 

@@ -115,15 +115,19 @@ class _Forward:
         """u <- sat((u >> 1) + ((x + bias) << F)); fire and reset to 0 at u >= theta. The shift floors."""
         numerics = self.network.numerics
         high = 2 ** (numerics.potential_bits - 1)
-        u = np.zeros((x.shape[0], *x.shape[2:]), np.int64)
+        # Half the memory traffic where no intermediate can leave 32 bits: |x + bias| < 2^(accumulator_bits - 1).
+        reach = max(numerics.accumulator_bits + numerics.fraction_bits, numerics.potential_bits) + 1
+        kind = np.int32 if reach <= 32 else np.int64
+        u = np.zeros((x.shape[0], *x.shape[2:]), kind)
         spikes = np.empty((x.shape[0], numerics.timesteps, *x.shape[2:]), np.int32)
         for t in range(numerics.timesteps):
-            current = x[:, t if x.shape[1] > 1 else 0].astype(np.int64) + bias
+            current = x[:, t if x.shape[1] > 1 else 0].astype(kind, copy=False) + bias
             wide = (u >> 1) + (current << numerics.fraction_bits)
             u = np.clip(wide, -high, high - 1)
-            self.saturated += int((u != wide).sum())
-            spikes[:, t] = fired = u >= theta
-            u[fired] = 0
+            self.saturated += int(np.count_nonzero(u != wide))
+            fired = u >= theta
+            spikes[:, t] = fired
+            u *= ~fired
         return spikes
 
     def _conv(self, layer: Conv) -> None:

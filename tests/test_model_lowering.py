@@ -219,7 +219,7 @@ class Twin:
 
 
 @pytest.mark.parametrize("form", ["learned", "rate", "random"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(1, 4))
 def test_trace_equals_the_slow_twin(form, seed):
     """Every spike of every stream, shadow rows included, every kept token and every logit."""
     trace = trace_ticket(random_ticket(dataclasses.replace(TINY, selector=form), seed), split_for(TINY, 2, seed))

@@ -1,0 +1,47 @@
+# Every target first builds .venv, which needs Python 3.11 or newer and pip, and nothing else.
+#   make          the environment only
+#   make demo     the shipped ticket on three chips: tables, figures and out/demo/report.html
+#   make figures  the demo, then the README's figures and tables from it
+#   make lint     ruff and mypy          make test   lint, then pytest          make clean   undo all of it
+
+PYTHON ?= python3
+OUT ?= out
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+EDITABLE := --no-build-isolation --config-settings editable_mode=strict
+
+# What the package is made of: an editable install in strict mode, which mypy needs, links these one by one.
+SOURCES := find . \( -path './.?*' -o -path ./build -o -path ./$(OUT) -o -path ./tests -o -name '*.egg-info' -o -name __pycache__ \) \
+	-prune -o \( -name '*.py' -o -name '*.toml' -o -name '*.csv' -o -name '*.md' -o -name '*.safetensors' \) -print | sort
+
+.PHONY: install demo test lint figures clean
+install: .venv/.installed
+	@$(SOURCES) | cmp --silent - .venv/.sources || { $(PIP) install --no-deps $(EDITABLE) --editable . && $(SOURCES) > .venv/.sources; }
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.12"; exit 1; }
+	@echo "installing into .venv"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) install --constraint constraints.txt setuptools
+	@$(PIP) install --constraint constraints.txt $(EDITABLE) --editable '.[dev]'
+	@$(SOURCES) > .venv/.sources
+	@touch $@
+
+demo: install
+	@$(BIN)/sparsespike demo --out $(OUT)/demo
+
+figures: demo
+	@$(BIN)/python -m sparsespike.analysis.readme $(OUT)/demo README.md
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p sparsespike
+
+test: lint
+	$(BIN)/pytest
+
+clean:
+	rm -rf .venv build $(OUT) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,64 @@
+"""Fill the README's marked blocks from a demo's folder, so that no figure or number in it is typed.
+
+A block is `<!-- figures:NAME -->` … `<!-- /figures:NAME -->`, NAME a table or a figure of the demo.
+    python -m sparsespike.analysis.readme out/demo README.md
+"""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from ..simulator.errors import UserError, nearest
+from ..simulator.files import write_text, write_whole
+from .gallery import CAPTIONS, TABLES_FILE
+from .tables import Table
+
+GALLERY = Path("analysis") / "gallery"
+_BLOCK = re.compile(r"<!-- figures:(?P<name>[\w-]+) -->\n.*?<!-- /figures:(?P=name) -->", re.DOTALL)
+
+
+def fill(readme: str | Path, demo: str | Path) -> list[str]:
+    """Rewrite every marked block of `readme`; the pictures in use are copied to analysis/gallery beside it.
+
+    Returns the names of the blocks. Raises UserError where a block has no table or figure of its name.
+    """
+    readme, demo = Path(readme), Path(demo)
+    try:
+        text = readme.read_text("utf-8")
+        tables = {name: Table.from_json(data) for name, data in json.loads((demo / TABLES_FILE).read_text()).items()}
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    names = [found["name"] for found in _BLOCK.finditer(text)]
+    for name in names:
+        if name not in tables and name not in CAPTIONS:
+            raise UserError(f"{readme}: no table or figure {name!r}; {nearest(name, [*tables, *CAPTIONS])}")
+        if name not in tables:
+            _copy(demo / "figures" / f"{name}.png", readme.parent / GALLERY)
+
+    def block(found: re.Match[str]) -> str:
+        name = found["name"]
+        content = tables[name].to_markdown() if name in tables else _image(name)
+        return f"<!-- figures:{name} -->\n{content}\n<!-- /figures:{name} -->"
+
+    write_text(readme, _BLOCK.sub(block, text))
+    return names
+
+
+def _copy(source: Path, folder: Path) -> None:
+    def write(path: Path) -> None:
+        shutil.copyfile(source, path)
+
+    write_whole(folder / source.name, write)
+
+
+def _image(name: str) -> str:
+    return f"![{CAPTIONS[name]}]({GALLERY.as_posix()}/{name}.png)"
+
+
+if __name__ == "__main__":
+    try:
+        sys.stdout.write("filled: " + ", ".join(fill(sys.argv[2], sys.argv[1])) + "\n")
+    except UserError as mistake:
+        sys.exit(f"error: {mistake}")

@@ -1,0 +1,249 @@
+"""The result of a simulation: activity, energy and area with their provenance, in Python and as JSON."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import engine
+from .activity import Action, Activity, Cause
+from .area import AREA_SCOPE, area_mm2
+from .energy import Energy, EnergyTable, action_prices, load_energy_table, price
+from .errors import UserError
+from .files import write_text
+from .hardware import Chip
+from .sram import check_access_times
+from .trace import Trace
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one trace did on one chip, priced with one energy table.
+
+    Quantities are of all simulated images together unless a name says otherwise; `latency_s` is of one image, the mean.
+    """
+
+    activity: Activity
+    energy: Energy
+    chip: Chip
+    table: EnergyTable
+    area: dict[str, float]
+    accuracy: float | None
+    trace_sha256: str
+    trace_provenance: dict[str, str]
+
+    @property
+    def cycles(self) -> int:
+        """Clock cycles of all images, one after the other."""
+        return self.activity.total_cycles
+
+    @property
+    def cycles_per_image(self) -> list[int]:
+        """Clock cycles of each image; the first one includes loading weights that then stay on the chip."""
+        return [int(cycles) for cycles in self.activity.cycles.sum(axis=1)]
+
+    @property
+    def latency_s(self) -> float:
+        """Mean seconds per image: cycles / images x clock period."""
+        return self.cycles / len(self.activity.cycles) * self.chip.clock_period_ns * 1e-9
+
+    @property
+    def cycles_by_cause(self) -> dict[str, int]:
+        """Core cycles by cause; they add up to cycles x cores."""
+        return {cause.key: int(count) for cause, count in zip(Cause, self.activity.causes.sum(axis=0), strict=True)}
+
+    @property
+    def cycles_by_layer(self) -> dict[str, int]:
+        """Clock cycles from the end of the layer before to the end of the layer."""
+        return _named(self.activity.layers, self.activity.cycles.sum(axis=0))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often each action happened; activity.Action says in which unit."""
+        return {action.key: self.activity.count(action) for action in Action}
+
+    @cached_property
+    def traffic_bytes(self) -> dict[str, int]:
+        """Bytes by memory and direction, from the counts and the widths of the chip's words."""
+        core, count = self.chip.core, self.activity.count
+        bits = {
+            "dram_read": count(Action.DRAM_READ) * 8,
+            "dram_write": count(Action.DRAM_WRITE) * 8,
+            "weight_read": count(Action.WEIGHT_READ) * core.weight_word_bits,
+            "weight_write": count(Action.WEIGHT_WRITE) * core.weight_word_bits,
+            "pointer_read": count(Action.POINTER_READ) * 32,
+            "pointer_write": count(Action.POINTER_WRITE) * 32,
+            "accumulator_read": count(Action.ACCUMULATOR_UPDATE) * core.accumulator_bits,
+            "accumulator_write": count(Action.ACCUMULATOR_UPDATE) * core.accumulator_bits,
+            "potential_read": count(Action.POTENTIAL_READ) * core.potential_bits,
+            "potential_write": count(Action.POTENTIAL_WRITE) * core.potential_bits,
+            "spike_read": count(Action.SPIKE_READ),
+            "spike_write": count(Action.SPIKE_WRITE),
+            "feature_read": count(Action.FEATURE_UPDATE) * 16,
+            "feature_write": count(Action.FEATURE_UPDATE) * 16,
+            "operand_read": count(Action.OPERAND_READ),
+            "operand_write": count(Action.OPERAND_WRITE),
+        }
+        return {name: -(-value // 8) for name, value in bits.items()}
+
+    @property
+    def sram_bytes(self) -> int:
+        """All on-chip SRAM traffic: weights, pointers, potentials, spikes, features, operands; accumulators are registers."""
+        on_chip = ("weight", "pointer", "potential", "spike", "feature", "operand")
+        return sum(value for name, value in self.traffic_bytes.items() if name.split("_")[0] in on_chip)
+
+    @cached_property
+    def energy_pj(self) -> dict[str, Any]:
+        """pJ: total with its band, by component, by layer."""
+        low, nominal, high = (float(value) for value in self.energy.total)
+        return {
+            "total": nominal,
+            "low": low,
+            "high": high,
+            "by_component": self.energy.by_component(),
+            "by_layer": self.energy.by_layer(),
+        }
+
+    @property
+    def area_mm2(self) -> float:
+        """Area within `AREA_SCOPE`."""
+        return sum(self.area.values())
+
+    @property
+    def synaptic_events(self) -> int:
+        """Spikes (by value) meeting a surviving weight, and pixels likewise."""
+        return int(self.activity.synaptic_events.sum())
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole report as plain data; `save` writes it."""
+        report: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "chip": self.chip.name,
+            "images": len(self.activity.cycles),
+            "cycles": self.cycles,
+            "cycles_per_image": self.cycles_per_image,
+            "latency_s": self.latency_s,
+            "cycles_by_cause": self.cycles_by_cause,
+            "traffic_bytes": self.traffic_bytes,
+            "sram_bytes": self.sram_bytes,
+            "counts": self.counts,
+            "energy_pj": self.energy_pj,
+            "area_mm2": self.area_mm2,
+            "area_by_memory_mm2": self.area,
+            "area_scope": AREA_SCOPE,
+            "synaptic_events": self.synaptic_events,
+            "saturations": self.activity.saturations,
+            "accuracy": self.accuracy,
+            "layers": self._layers(),
+            "provenance": self._provenance(),
+        }
+        if self.activity.verified is not None:
+            report["verified"] = vars(self.activity.verified) | {"all_equal": True}
+        return report
+
+    def save(self, path: str | Path) -> None:
+        """Write the report as JSON, whole or not at all."""
+        write_text(path, json.dumps(self.to_json(), indent=1) + "\n")
+
+    def _layers(self) -> list[dict[str, Any]]:
+        activity, energy = self.activity, self.energy.by_layer_and_component()
+        cycles = activity.cycles.sum(axis=0)
+        return [
+            {
+                "name": name,
+                "cycles": int(cycles[index]),
+                "cycles_by_cause": _named([cause.key for cause in Cause], activity.causes[index]),
+                "counts": _named([action.key for action in Action], activity.counts[index]),
+                "synaptic_events": int(activity.synaptic_events[index]),
+                "spikes": int(activity.spikes[index]),
+                "imbalance": float(activity.imbalance[index]),
+                "energy_pj": energy[name],
+            }
+            for index, name in enumerate(activity.layers)
+        ]
+
+    def _provenance(self) -> dict[str, Any]:
+        from importlib.metadata import version
+
+        return {
+            "program": f"sparsespike {version('sparsespike')}",
+            "trace_sha256": self.trace_sha256,
+            "trace": self.trace_provenance,
+            "chip": self.chip.model_dump(),
+            "chip_sha256": chip_sha256(self.chip),
+            "energy_table": self.table.name,
+            "energy_table_sha256": self.table.sha256,
+        }
+
+
+def _named(names: Any, values: Any) -> dict[str, int]:
+    return {name: int(value) for name, value in zip(names, np.asarray(values), strict=True)}
+
+
+def chip_sha256(chip: Chip) -> str:
+    """Hash of every value of a chip, in key order; equal chips have equal hashes, whatever file they came from."""
+    return hashlib.sha256(json.dumps(chip.model_dump(), sort_keys=True).encode()).hexdigest()
+
+
+def simulate(
+    trace: Trace,
+    chip: Chip,
+    energy: str | Path | EnergyTable = "cmos45",
+    *,
+    verify: bool = False,
+    images: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Run a trace on a chip and price it.
+
+    verify: the chip computes its own potentials, spikes, kept tokens and logits, and all must equal the trace.
+    images: only the first so many.  progress: called with (images done, images) after each.
+    Raises UserError for what does not fit the chip, an SRAM too slow for its clock, a table of another node,
+    or a difference found by verification.
+    """
+    if images is not None:
+        if not 1 <= images <= trace.images:
+            raise UserError(f"images = {images}: the trace holds {trace.images}")
+        trace = trace.first(images)
+    table = energy if isinstance(energy, EnergyTable) else load_energy_table(energy)
+    check_access_times(chip)
+    action_prices(chip, table)  # refuses a table that does not belong to the chip before the run, not after it
+    activity = engine.run(trace, chip, verify=verify, progress=progress)
+    return Report(
+        activity=activity,
+        energy=price(activity, chip, table),
+        chip=chip,
+        table=table,
+        area=area_mm2(chip),
+        accuracy=trace.accuracy(),
+        trace_sha256=trace.sha256,
+        trace_provenance=dict(trace.provenance),
+    )
+
+
+REQUIRED = ("schema_version", "chip", "cycles", "cycles_by_cause", "energy_pj", "layers", "provenance")
+
+
+def load_report(path: str | Path) -> dict[str, Any]:
+    """Read a report written by `Report.save`. Raises UserError where it is missing, damaged or of a newer version."""
+    try:
+        report = json.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON, or cut off ({error})") from None
+    missing = [key for key in REQUIRED if not isinstance(report, dict) or key not in report]
+    if missing:
+        raise UserError(f"{path}: not a report of sparsespike; missing: {', '.join(missing)}")
+    if report["schema_version"] > SCHEMA_VERSION:
+        raise UserError(
+            f"{path}: report version {report['schema_version']} is newer than this program's {SCHEMA_VERSION}"
+        )
+    return dict(report)
