@@ -117,7 +117,7 @@ class _Forward:
         high = 2 ** (numerics.potential_bits - 1)
         # Half the memory traffic where no intermediate can leave 32 bits: |x + bias| < 2^(accumulator_bits - 1).
         reach = max(numerics.accumulator_bits + numerics.fraction_bits, numerics.potential_bits) + 1
-        kind = np.int32 if reach <= 32 else np.int64
+        kind: type[np.int32] | type[np.int64] = np.int32 if reach <= 32 else np.int64
         u = np.zeros((x.shape[0], *x.shape[2:]), kind)
         spikes = np.empty((x.shape[0], numerics.timesteps, *x.shape[2:]), np.int32)
         for t in range(numerics.timesteps):

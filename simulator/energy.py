@@ -220,8 +220,8 @@ def action_prices(chip: Chip, table: EnergyTable) -> NDArray[np.float64]:
     """
     if table.node_nm != chip.technology.node_nm:
         raise UserError(
-            f"energy table {table.name!r} is of {table.node_nm} nm, chip {chip.name!r} of {chip.technology.node_nm} nm; "
-            "nodes are never mixed without scaling"
+            f"energy table {table.name!r} is of {table.node_nm} nm, chip {chip.name!r} of "
+            f"{chip.technology.node_nm} nm; nodes are never mixed without scaling"
         )
     if chip.dram.type not in table.dram:
         raise UserError(

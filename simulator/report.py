@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import __version__
 from . import engine
 from .activity import Action, Activity, Cause
 from .area import AREA_SCOPE, area_mm2
@@ -95,7 +96,7 @@ class Report:
 
     @property
     def sram_bytes(self) -> int:
-        """All on-chip SRAM traffic: weights, pointers, potentials, spikes, features, operands; accumulators are registers."""
+        """All traffic of on-chip SRAM; accumulators are registers and do not count."""
         on_chip = ("weight", "pointer", "potential", "spike", "feature", "operand")
         return sum(value for name, value in self.traffic_bytes.items() if name.split("_")[0] in on_chip)
 
@@ -170,10 +171,8 @@ class Report:
         ]
 
     def _provenance(self) -> dict[str, Any]:
-        from importlib.metadata import version
-
         return {
-            "program": f"sparsespike {version('sparsespike')}",
+            "program": f"sparsespike {__version__}",
             "trace_sha256": self.trace_sha256,
             "trace": self.trace_provenance,
             "chip": self.chip.model_dump(),
