@@ -73,7 +73,9 @@ def latency_energy(rows: Sequence[Row], ax: Axes) -> None:
     for number, value in enumerate(dict.fromkeys(values)):
         mine = points[[other == value for other in values]]
         label = f"{key.rpartition('.')[2].replace('_', ' ')}: {value}" if key else "configuration"
-        ax.scatter(mine[:, 0], mine[:, 1], 34, color=PALETTE[number % 8], marker="osD^vP*X"[number % 8], label=label, alpha=0.9)
+        ax.scatter(
+            mine[:, 0], mine[:, 1], 34, color=PALETTE[number % 8], marker="osD^vP*X"[number % 8], label=label, alpha=0.9
+        )
     front = non_dominated(points)
     line = points[front][np.argsort(points[front][:, 0])]
     ax.plot(*line.T, color=INK, linewidth=1.2, drawstyle="steps-post", zorder=1, label="Pareto front")
@@ -146,8 +148,7 @@ def _latency_energy(row: Row) -> tuple[float, float]:
     """µs and µJ per image."""
     report = row.report
     assert report is not None
-    images = len(report["cycles_per_image"])
-    return report["latency_s"] / images * 1e6, report["energy_pj"]["total"] / images / 1e6
+    return report["latency_s"] * 1e6, report["energy_pj"]["total"] / report["images"] / 1e6
 
 
 def _telling_axis(rows: Sequence[Row]) -> str:

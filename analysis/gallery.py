@@ -87,7 +87,7 @@ def cycles_figure(report: Report) -> Figure:
     """Cycles by layer and cause."""
     layers, images = layers_of(report), images_of(report)
     figure = blank(7.2, 1.2 + 0.19 * len(layers))
-    causes = [{cause: count / images for cause, count in layer["causes"].items()} for layer in layers]
+    causes = [{cause: count / images for cause, count in layer["cycles_by_cause"].items()} for layer in layers]
     cores = sum(report["cycles_by_cause"].values()) // report["cycles"]
     cycles_by_layer([layer["name"] for layer in layers], causes, cores, figure.subplots())
     return figure
@@ -148,6 +148,6 @@ def _sections(gallery: Gallery, pictures: Mapping[str, Picture]) -> list[Section
 
 
 def _provenance(gallery: Gallery) -> dict[str, str]:
-    record: dict[str, Any] = dict(gallery.chips[SHOWN_CHIP].get("provenance", {}))
-    record |= {f"trace: {key}": value for key, value in gallery.trace.provenance.items()}
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in record.items()}
+    origin: Mapping[str, Any] = gallery.chips[SHOWN_CHIP]["provenance"]
+    record = {key.replace("_", " "): value for key, value in origin.items() if isinstance(value, str)}
+    return record | {f"trace: {key.replace('_', ' ')}": value for key, value in gallery.trace.provenance.items()}

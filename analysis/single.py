@@ -1,11 +1,9 @@
 """One trace on one chip: what `sparsespike simulate` prints and writes."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..simulator.files import write_text
 from ..simulator.hardware import load_chip
 from ..simulator.report import simulate
 from ..simulator.trace import load_trace
@@ -29,7 +27,7 @@ def run_single(
         report = simulate(spikes, chip, energy, verify=verify, images=images, progress=step)
     plain = report.to_json()
     if json_out is not None:
-        write_text(json_out, json.dumps(plain, indent=1) + "\n")
+        report.save(json_out)
     show(
         summary_table({chip.name: plain}, Path(trace).name),
         layer_table(plain),

@@ -43,10 +43,8 @@ class Space:
     def candidates(self) -> tuple[Candidate, ...]:
         """Every combination, the last axis fastest."""
         base = load_chip(self.chip)
-        return tuple(_candidate(base, dict(zip(self.axes, values, strict=True))) for values in self._grid())
-
-    def _grid(self) -> itertools.product[tuple[Any, ...]]:
-        return itertools.product(*self.axes.values())
+        grid = itertools.product(*self.axes.values())
+        return tuple(_candidate(base, dict(zip(self.axes, values, strict=True))) for values in grid)
 
 
 def _candidate(base: Chip, settings: dict[str, Any]) -> Candidate:

@@ -21,7 +21,11 @@ CREATE TABLE points (
     settings TEXT NOT NULL,     -- JSON: dotted chip key -> value
     feasible INTEGER NOT NULL,  -- 0 where the trace does not fit the chip
     reason TEXT NOT NULL,       -- why not
-    cycles INTEGER, latency_s REAL, energy_pj REAL, area_mm2 REAL, accuracy REAL,
+    images INTEGER,
+    cycles INTEGER,             -- of all images
+    latency_s REAL,             -- mean per image
+    energy_pj REAL,             -- of all images
+    area_mm2 REAL, accuracy REAL,
     report TEXT                 -- JSON: the whole report
 )
 """
@@ -71,6 +75,7 @@ class Store:
             json.dumps(dict(row.settings)),
             int(row.feasible),
             row.reason,
+            report.get("images"),
             report.get("cycles"),
             report.get("latency_s"),
             report.get("energy_pj", {}).get("total"),

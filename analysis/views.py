@@ -11,19 +11,18 @@ Report = Mapping[str, Any]
 
 def images_of(report: Report) -> int:
     """Images that the run saw."""
-    return len(report["cycles_per_image"])
+    return int(report["images"])
 
 
 def per_image(report: Report) -> dict[str, float]:
     """The numbers that runs are compared by: cycles, latency in s, energy in pJ, DRAM and SRAM bytes, per image."""
-    images = images_of(report)
-    traffic = {memory: sum(moved.values()) for memory, moved in report["traffic_bytes"].items()}
+    images, traffic = images_of(report), report["traffic_bytes"]
     return {
         "cycles": report["cycles"] / images,
-        "latency_s": report["latency_s"] / images,
+        "latency_s": report["latency_s"],
         "energy_pj": report["energy_pj"]["total"] / images,
-        "dram_bytes": traffic.get("dram", 0) / images,
-        "sram_bytes": sum(moved for memory, moved in traffic.items() if memory != "dram") / images,
+        "dram_bytes": (traffic["dram_read"] + traffic["dram_write"]) / images,
+        "sram_bytes": report["sram_bytes"] / images,
     }
 
 
@@ -65,7 +64,7 @@ def layer_table(report: Report) -> Table:
     rows = []
     for layer in layers_of(report):
         energy = report["energy_pj"]["by_layer"][layer["name"]]
-        causes = layer["causes"]
+        causes = layer["cycles_by_cause"]
         rows.append(
             (
                 layer["name"],
@@ -103,7 +102,7 @@ def cause_table(report: Report) -> Table:
 
 
 def layers_of(report: Report) -> Sequence[Mapping[str, Any]]:
-    """Per layer: name, cycles, spikes, synaptic_events, causes (cause -> core cycles); over all images."""
+    """The report's layers in order; their numbers are over all images."""
     layers: Sequence[Mapping[str, Any]] = report["layers"]
     return layers
 

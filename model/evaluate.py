@@ -51,4 +51,5 @@ def evaluate(ticket_path: str | Path, data: str = "digits", images: int | None =
     """
     ticket, test = load_ticket(ticket_path), load_data(data).test
     part = Split(test.images[:images], test.labels[:images], test.ids[:images])
-    return Accuracy(float_accuracy(ticket.network(), part), integer_accuracy(ticket, part), len(part.labels))
+    integer = integer_accuracy(ticket, part)  # first, because it is the one that checks the images' shape
+    return Accuracy(float_accuracy(ticket.network(), part), integer, len(part.labels))

@@ -117,12 +117,12 @@ class _Forward:
         high = 2 ** (numerics.potential_bits - 1)
         # Half the memory traffic where no intermediate can leave 32 bits: |x + bias| < 2^(accumulator_bits - 1).
         reach = max(numerics.accumulator_bits + numerics.fraction_bits, numerics.potential_bits) + 1
-        kind: type[np.int32] | type[np.int64] = np.int32 if reach <= 32 else np.int64
+        kind = np.int32 if reach <= 32 else np.int64
         u = np.zeros((x.shape[0], *x.shape[2:]), kind)
         spikes = np.empty((x.shape[0], numerics.timesteps, *x.shape[2:]), np.int32)
         for t in range(numerics.timesteps):
-            current = x[:, t if x.shape[1] > 1 else 0].astype(kind, copy=False) + bias
-            wide = (u >> 1) + (current << numerics.fraction_bits)
+            charge = np.add(x[:, t if x.shape[1] > 1 else 0], bias, dtype=kind)
+            wide = (u >> 1) + (charge << numerics.fraction_bits)
             u = np.clip(wide, -high, high - 1)
             self.saturated += int(np.count_nonzero(u != wide))
             fired = u >= theta

@@ -30,6 +30,7 @@ from .ticket import Ticket, make_ticket, save_ticket
 STATE_FILE, HISTORY_FILE, TICKET_FILE = "training.pt", "history.json", "ticket.safetensors"
 LABEL_SMOOTHING = 0.1
 TOKEN_RATIO_WEIGHT = 2.0  # of the paper's code
+_PLAIN_STATE = ("masks", "early", "round", "epoch", "history")  # of `_Run`, saved as they are
 LAST_RATE = 0.01  # the cosine ends at this share of the learning rate
 
 
@@ -114,13 +115,9 @@ class _Run:
                 "request": dataclasses.asdict(self.request),
                 "model": self.model.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
-                "masks": self.masks,
-                "early": self.early,
-                "round": self.round,
-                "epoch": self.epoch,
-                "history": self.history,
                 "random": torch.get_rng_state(),
-            },
+            }
+            | {name: getattr(self, name) for name in _PLAIN_STATE},
             path,
         )
 
@@ -164,17 +161,16 @@ def _start(request: TrainRequest, dataset: Dataset, out: Path) -> _Run:
         run.save(path)  # also finds out at once whether the folder can be written
         return run
     state = load_checkpoint(path)
-    asked = dataclasses.asdict(request)
-    other = [
-        f"{key} {state['request'].get(key)!r}, not {asked[key]!r}"
-        for key in asked
-        if state["request"].get(key) != asked[key]
-    ]
+    missing = {"request", "model", "optimiser", "random", *_PLAIN_STATE} - set(state)
+    if missing:
+        raise UserError(f"{path}: not the state of a training ({', '.join(sorted(missing))} missing)")
+    asked, there = dataclasses.asdict(request), state["request"]
+    other = [f"{key} {there.get(key)!r}, not {asked[key]!r}" for key in asked if there.get(key) != asked[key]]
     if other:
         raise UserError(f"{out}: holds a training with {', '.join(other)}; take another folder or remove it")
     model.load_state_dict(state["model"])
     run.optimiser.load_state_dict(state["optimiser"])
-    for name in ("masks", "early", "round", "epoch", "history"):
+    for name in _PLAIN_STATE:
         setattr(run, name, state[name])
     torch.set_rng_state(state["random"])
     return run

@@ -176,3 +176,9 @@ def test_checkpoints_never_run_code(tmp_path, capsys):
     with pytest.raises(UserError, match="newer than this program's 1"):
         load_checkpoint(tmp_path / "newer.pt")
     assert capsys.readouterr().out == ""
+
+
+def test_a_checkpoint_that_is_no_training_is_refused(tmp_path):
+    save_checkpoint({"request": {}}, tmp_path / "training.pt")
+    with pytest.raises(UserError, match=r"not the state of a training .*masks"):
+        train(TINY, tmp_path)

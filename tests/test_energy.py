@@ -1,0 +1,428 @@
+"""Energy by hand: every price from the table's own numbers, and the laws of a weighted sum."""
+
+import csv
+import tomllib
+from dataclasses import replace
+from importlib import resources
+from math import log
+
+import numpy as np
+import pytest
+
+from sparsespike.simulator.activity import Action, Activity, Cause
+from sparsespike.simulator.energy import (
+    COMPONENT_OF,
+    COMPONENTS,
+    PRIMITIVES,
+    action_prices,
+    energy_names,
+    leakage_mw,
+    load_energy_table,
+    price,
+)
+from sparsespike.simulator.errors import UserError
+from sparsespike.simulator.hardware import load_chip
+from sparsespike.simulator.sram import check_access_times, macro_costs, sram_cost
+
+DATA = resources.files("sparsespike.hwconfigs.energy")
+TEXT = (DATA / "cmos45.toml").read_text("utf-8")
+RAW = tomllib.loads(TEXT)
+COLUMNS = {
+    "read_pj": "read_pJ",
+    "write_pj": "write_pJ",
+    "leak_mw": "leak_mW_350K",
+    "access_ns": "access_ns",
+    "area_mm2": "area_mm2",
+}
+ROWS = {
+    (int(row["node_nm"]), row["device"], int(row["size_kb"]), int(row["width_bits"])): {
+        name: float(row[column]) for name, column in COLUMNS.items()
+    }
+    for row in csv.DictReader((DATA / "sram_cacti.csv").read_text("utf-8").splitlines())
+}
+CHIP = load_chip("mesh16")
+TABLE = load_energy_table("cmos45")
+
+
+def near(value):
+    return pytest.approx(value, rel=1e-12)
+
+
+def lop45(size: int, width: int, column: str) -> float:
+    """One number of one row of the CACTI table."""
+    return ROWS[45, "lop", size, width][column]
+
+
+def between(low: float, high: float, share: float) -> float:
+    """Between two numbers on a logarithmic scale."""
+    return low ** (1 - share) * high**share
+
+
+def potentials(column: str) -> float:
+    """48 KiB x (8 neurons of 24 bits): between 32 and 64 KiB, between 128 and 256 bits."""
+    at_size, at_width = log(48 / 32, 2), log(192 / 128, 2)
+    narrow = between(lop45(32, 128, column), lop45(64, 128, column), at_size)
+    wide = between(lop45(32, 256, column), lop45(64, 256, column), at_size)
+    return between(narrow, wide, at_width)
+
+
+def selector_weights(column: str) -> float:
+    """80 KiB x 32 bits: between 64 and 128 KiB."""
+    return between(lop45(64, 32, column), lop45(128, 32, column), log(80 / 64, 2))
+
+
+def by_hand(band: str) -> dict[Action, float]:
+    """Every price of mesh16 in pJ for band low, value or high, by the sentences of activity.py and cmos45.toml."""
+    p = {name: entry[f"{band}_pj"] for name, entry in RAW["primitives"].items()}
+    sram = {"low": 0.8, "value": 1.0, "high": 3.2}[band]
+    add28, mac, register24 = 28 * p["add_bit"], 64 * p["multiply_bit2"] + 28 * p["add_bit"], 24 * p["register_bit"]
+    features = sram * lop45(64, 32, "read_pj"), sram * lop45(64, 32, "write_pj")
+    byte = 8 * RAW["dram"]["LPDDR4"][f"{band}_pj"]
+    return {
+        Action.WEIGHT_READ: sram * lop45(16, 64, "read_pj"),  # 64 KiB in 4 banks
+        Action.WEIGHT_WRITE: sram * lop45(16, 64, "write_pj"),
+        Action.POINTER_READ: sram * lop45(16, 32, "read_pj"),
+        Action.POINTER_WRITE: sram * lop45(16, 32, "write_pj"),
+        Action.ADD: add28,
+        Action.MULTIPLY_ADD: mac,
+        Action.ACCUMULATOR_UPDATE: 2 * 28 * p["register_bit"],
+        Action.NEURON_UPDATE: 24 * (2 * p["add_bit"] + p["compare_bit"]),
+        Action.POTENTIAL_READ: sram * potentials("read_pj") / 8,
+        Action.POTENTIAL_WRITE: sram * potentials("write_pj") / 8,
+        Action.SPIKE_READ: sram * lop45(16, 64, "read_pj") / 64,
+        Action.SPIKE_WRITE: sram * lop45(16, 64, "write_pj") / 64,
+        Action.POOL_OR: p["and_count_bit"],
+        Action.FLIT_HOP: 24 * (1.0 * p["link_bit_mm"] + p["router_bit"]),
+        Action.BUFFER_WRITE: register24,
+        Action.BUFFER_READ: register24,
+        Action.FIFO_WRITE: register24,
+        Action.FIFO_READ: register24,
+        Action.SCAN: p["register_bit"],
+        Action.FEATURE_UPDATE: sum(features) + 16 * p["add_bit"],
+        Action.SELECTOR_MAC: mac + sram * selector_weights("read_pj") * 8 / 32 + features[0] * 16 / 32,
+        Action.SCORE_COMPARE: 32 * (p["compare_bit"] + p["register_bit"]),
+        Action.OPERAND_WRITE: sram * lop45(64, 64, "write_pj"),
+        Action.OPERAND_READ: sram * lop45(64, 64, "read_pj") / 64,
+        Action.AND_POPCOUNT: p["and_count_bit"],
+        Action.ATTENTION_ADD: add28,
+        Action.DRAM_READ: byte,
+        Action.DRAM_WRITE: byte,
+    }
+
+
+def activity(seed: int, layers: tuple[str, ...] = ("a", "b", "c"), images: int = 2) -> Activity:
+    """Arbitrary integers in the right shapes."""
+    rng = np.random.default_rng(seed)
+    many = len(layers)
+    return Activity(
+        layers=layers,
+        cores=CHIP.cores,
+        counts=rng.integers(1, 10_000, (many, len(Action))),
+        cycles=rng.integers(1, 5_000, (images, many)),
+        causes=np.zeros((many, len(Cause)), np.int64),
+        synaptic_events=np.zeros(many, np.int64),
+        spikes=np.zeros(many, np.int64),
+        imbalance=np.ones(many),
+    )
+
+
+# --- prices -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("column", "band"), enumerate(("low", "value", "high")))
+def test_every_price_is_what_the_table_s_numbers_give_by_hand(column, band):
+    prices, expected = action_prices(CHIP, TABLE), by_hand(band)
+    assert {action.key: prices[action, column] for action in Action} == {
+        action.key: near(expected[action]) for action in Action
+    }
+
+
+def test_well_known_prices_in_picojoules():
+    prices = action_prices(CHIP, TABLE)[:, 1]
+    assert prices[Action.ADD] == near(0.0875)  # 28 bits at 0.1 pJ per 32
+    assert prices[Action.MULTIPLY_ADD] == near(0.2 + 0.0875)  # an 8-bit multiplication
+    assert prices[Action.WEIGHT_READ] == near(6.03378)  # 16 KiB x 64 bit, 45 nm, lop
+    assert prices[Action.DRAM_READ] == near(80.0)  # LPDDR4 at 10 pJ per bit
+    assert prices[Action.FLIT_HOP] == near(24 * 0.0904)
+
+
+def test_every_action_has_a_positive_price_a_band_and_a_component():
+    for name in ("edge", "mesh16", "dense"):
+        low, nominal, high = action_prices(load_chip(name), TABLE).T
+        assert (low > 0).all()
+        assert (low <= nominal).all()
+        assert (nominal <= high).all()
+    assert set(COMPONENT_OF) == set(Action)
+    assert set(COMPONENT_OF.values()) == set(COMPONENTS) - {"leakage"}
+
+
+def test_a_small_run_costs_what_one_adds_up_by_hand():
+    counts = np.zeros((2, len(Action)), np.int64)
+    counts[0, [Action.ADD, Action.DRAM_READ, Action.WEIGHT_READ]] = 1000, 64, 10
+    counts[1, Action.ADD] = 200
+    run = replace(activity(0, ("first", "second")), counts=counts, cycles=np.array([[30, 10], [50, 10]]))
+    energy = price(run, CHIP, TABLE)
+    leak = leakage_by_hand() * 100 * 2.0  # mW x 100 cycles of 2 ns
+    parts = energy.by_component()
+    spent = {"lanes": near(1200 * 0.0875), "dram": near(64 * 80.0), "weight_memory": near(60.3378)}
+    assert parts == dict.fromkeys(COMPONENTS, 0.0) | spent | {"leakage": near(leak)}
+    assert energy.by_layer() == {
+        "first": near(87.5 + 5120 + 60.3378 + 0.8 * leak),
+        "second": near(17.5 + 0.2 * leak),
+    }
+
+
+def leakage_by_hand() -> float:
+    """mW of all macros of mesh16: 16 cores x (4 weight banks, pointers, potentials, spikes), token unit, 2 units."""
+    core = 4 * lop45(16, 64, "leak_mw") + lop45(16, 32, "leak_mw") + potentials("leak_mw") + lop45(16, 64, "leak_mw")
+    return 16 * core + lop45(64, 32, "leak_mw") + selector_weights("leak_mw") + 2 * lop45(64, 64, "leak_mw")
+
+
+def test_leakage_is_power_times_time():
+    power = leakage_mw(CHIP, TABLE)
+    assert power.tolist() == [near(0.3 * leakage_by_hand()), near(leakage_by_hand()), near(3.0 * leakage_by_hand())]
+    run = activity(1)
+    assert price(run, CHIP, TABLE).static.tolist() == [near(value) for value in power * run.cycles.sum() * 2.0]
+    slow = CHIP.replace({"clock_mhz": 250.0})
+    assert price(run, slow, TABLE).static.tolist() == [near(value) for value in power * run.cycles.sum() * 4.0]
+
+
+# --- laws ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_components_layers_and_total_add_up(seed):
+    energy = price(activity(seed), CHIP, TABLE)
+    total = near(float(energy.total[1]))
+    assert sum(energy.by_component().values()) == total
+    assert sum(energy.by_layer().values()) == total
+    both = energy.by_layer_and_component()
+    assert {name: sum(row.values()) for name, row in both.items()} == {n: near(v) for n, v in energy.by_layer().items()}
+    columns = {part: sum(row[part] for row in both.values()) for part in COMPONENTS}
+    assert columns == {part: near(value) for part, value in energy.by_component().items()}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_runs_together_cost_the_sum(seed):
+    one, other = activity(seed), activity(seed + 100)
+    both = replace(one, counts=one.counts + other.counts, cycles=np.concatenate([one.cycles, other.cycles]))
+    parts = price(one, CHIP, TABLE).total + price(other, CHIP, TABLE).total
+    assert price(both, CHIP, TABLE).total.tolist() == [near(value) for value in parts]
+
+
+# primitive -> actions made of nothing else, actions made of it and of others
+USES = {
+    "add_bit": (
+        {Action.ADD, Action.ATTENTION_ADD},
+        {Action.MULTIPLY_ADD, Action.NEURON_UPDATE, Action.FEATURE_UPDATE, Action.SELECTOR_MAC},
+    ),
+    "multiply_bit2": (set(), {Action.MULTIPLY_ADD, Action.SELECTOR_MAC}),
+    "compare_bit": (set(), {Action.NEURON_UPDATE, Action.SCORE_COMPARE}),
+    "register_bit": (
+        {
+            Action.ACCUMULATOR_UPDATE,
+            Action.BUFFER_WRITE,
+            Action.BUFFER_READ,
+            Action.FIFO_WRITE,
+            Action.FIFO_READ,
+            Action.SCAN,
+        },
+        {Action.SCORE_COMPARE},
+    ),
+    "and_count_bit": ({Action.POOL_OR, Action.AND_POPCOUNT}, set()),
+    "link_bit_mm": (set(), {Action.FLIT_HOP}),
+    "router_bit": (set(), {Action.FLIT_HOP}),
+    "LPDDR4": ({Action.DRAM_READ, Action.DRAM_WRITE}, set()),
+}
+
+
+def scaled(name: str, factor: float):
+    """cmos45 with one entry multiplied."""
+    group = "dram" if name == "LPDDR4" else "primitives"
+    entries = dict(getattr(TABLE, group))
+    entry = entries[name]
+    numbers = {key: getattr(entry, key) * factor for key in ("low_pj", "value_pj", "high_pj")}
+    entries[name] = entry.model_copy(update=numbers)
+    return TABLE.model_copy(update={group: entries})
+
+
+def test_the_table_of_uses_names_every_primitive():
+    assert set(USES) == {*PRIMITIVES, "LPDDR4"}
+
+
+@pytest.mark.parametrize("name", USES)
+def test_doubling_a_primitive_doubles_its_share_of_the_actions_made_of_it_and_no_others(name):
+    pure, mixed = USES[name]
+    none, once, twice = (action_prices(CHIP, scaled(name, factor)) for factor in (0.0, 1.0, 2.0))
+    assert np.array_equal(once, action_prices(CHIP, TABLE))
+    for action in Action:
+        if action in pure:
+            assert twice[action].tolist() == (2 * once[action]).tolist(), action
+        elif action in mixed:
+            assert (once[action] > none[action]).all(), action
+            assert (twice[action] > once[action]).all(), action
+            assert (twice[action] - once[action]).tolist() == pytest.approx((once - none)[action].tolist(), rel=1e-9)
+        else:
+            assert np.array_equal(twice[action], once[action]), action
+
+
+def test_pricing_again_leaves_the_counts_alone_and_gives_the_same():
+    run = activity(3)
+    counts, cycles = run.counts.copy(), run.cycles.copy()
+    first = price(run, CHIP, TABLE)
+    other = price(run, CHIP, scaled("add_bit", 3.0))
+    assert np.array_equal(run.counts, counts)
+    assert np.array_equal(run.cycles, cycles)
+    assert other.total[1] > first.total[1]
+    assert np.array_equal(price(run, CHIP, TABLE).dynamic, first.dynamic)
+
+
+# --- what does not belong together, and bad tables ----------------------------------------------------------------
+
+
+def test_a_table_of_another_node_is_refused():
+    with pytest.raises(UserError, match=r"45 nm.*'mesh16'.*22 nm"):
+        price(activity(0), CHIP.replace({"technology.node_nm": 22}), TABLE)
+
+
+def test_a_memory_that_the_table_does_not_know_is_refused_with_the_nearest():
+    with pytest.raises(UserError, match=r"dram\.type = 'LPDDR5'.*'LPDDR4'"):
+        price(activity(0), CHIP.replace({"dram.type": "LPDDR5"}), TABLE)
+
+
+def test_shipped_tables_are_known_by_name_and_unknown_ones_are_refused_with_the_nearest():
+    assert "cmos45" in energy_names()
+    with pytest.raises(UserError, match=r"'cmos46'.*'cmos45'"):
+        load_energy_table("cmos46")
+
+
+def test_the_hash_of_a_table_is_that_of_its_text(tmp_path):
+    path = tmp_path / "copy.toml"
+    path.write_text(TEXT, encoding="utf-8")
+    assert load_energy_table(path) == TABLE
+    path.write_text(TEXT + "\n# later\n", encoding="utf-8")
+    assert load_energy_table(path).sha256 != TABLE.sha256
+
+
+ADD = "[primitives.add_bit]            # ripple of an integer adder, per bit of the sum\nvalue_pj = 0.003125\nlow_pj = 0.003\n"
+SCAN_SOURCE = 'source = "Aladdin 45 nm component library: 8-bit register 0.083 pJ / 8; band: half and double"\n'
+BAD_TABLES = {
+    "a missing and an unknown primitive": (
+        [("[primitives.add_bit]", "[primitives.ad_bit]")],
+        ["missing: add_bit", "ad_bit (did you mean 'add_bit'?)"],
+    ),
+    "low above the value": (
+        [(ADD, ADD.replace("low_pj = 0.003\n", "low_pj = 0.0032\n"))],
+        ["primitives.add_bit", "low_pj <="],
+    ),
+    "high below the value": ([("high_pj = 14.0", "high_pj = 9.0")], ["dram.LPDDR4", "high_pj"]),
+    "a negative price": ([(ADD, ADD.replace("= 0.003\n", "= -0.003\n"))], ["primitives.add_bit.low_pj"]),
+    "no source": ([(SCAN_SOURCE, "")], ["primitives.register_bit.source"]),
+    "an empty source": ([(SCAN_SOURCE, 'source = ""\n')], ["primitives.register_bit.source"]),
+    "an unknown key": ([(ADD, ADD + "typical_pj = 0.003\n")], ["primitives.add_bit.typical_pj"]),
+    "an unknown kind": ([('kind = "simulated"', 'kind = "guessed"')], ["sram.kind"]),
+    "text for a number": ([("node_nm = 45\n", 'node_nm = "45"\n')], ["node_nm"]),
+    "a factor that narrows": ([("\nhigh_factor = 3.2", "\nhigh_factor = 0.9")], ["sram.high_factor"]),
+    "no length": ([("tile_pitch_mm = 1.0", "tile_pitch_mm = 0.0")], ["geometry.tile_pitch_mm"]),
+    "not TOML": ([("[geometry]", "[geometry")], ["not valid TOML"]),
+    "faults inside entries": (
+        [(SCAN_SOURCE, ""), (ADD, ADD + "typical_pj = 0.003\n"), ("high_pj = 14.0", "high_pj = 9.0")],
+        ["primitives.register_bit.source", "primitives.add_bit.typical_pj", "dram.LPDDR4"],
+    ),
+    "faults inside entries and missing ones": (
+        [(SCAN_SOURCE, ""), ("[primitives.router_bit]", "[primitives.rooter_bit]")],
+        ["primitives.register_bit.source", "missing: router_bit", "did you mean 'router_bit'?"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("edits", "fragments"), BAD_TABLES.values(), ids=BAD_TABLES)
+def test_a_bad_energy_table_is_refused_in_one_message_with_all_its_faults(tmp_path, edits, fragments):
+    text = TEXT
+    for old, new in edits:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    path = tmp_path / "bad.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        load_energy_table(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert [fragment for fragment in fragments if fragment not in message] == []
+
+
+# --- SRAM ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_point_of_the_cacti_table_comes_back_as_it_stands():
+    assert len(ROWS) > 500
+    for (node, device, size, width), row in ROWS.items():
+        assert vars(sram_cost(float(size), width, node, device)) == near(row), (node, device, size, width)
+
+
+@pytest.mark.parametrize(("size", "width"), [(48.0, 64), (3.0, 128), (1500.0, 32)])
+def test_a_size_off_the_grid_lies_between_its_neighbours(size, width):
+    upper = next(grid for grid in (4, 64, 2048) if grid > size)
+    found, low, high = (
+        vars(sram_cost(size, width, 45, "lop")),
+        ROWS[45, "lop", upper // 2, width],
+        ROWS[45, "lop", upper, width],
+    )
+    for name, value in found.items():
+        smaller, larger = sorted((low[name], high[name]))
+        assert smaller < value < larger or smaller == larger == near(value), name
+        assert value == near(between(low[name], high[name], log(size / (upper // 2), 2))), name
+
+
+def test_nothing_is_extrapolated_above_the_table():
+    assert sram_cost(2048.0, 64, 45, "lop").read_pj == near(lop45(2048, 64, "read_pj"))
+    with pytest.raises(UserError, match=r"2049 KiB.*2048 KiB"):
+        sram_cost(2049.0, 64, 45, "lop")
+    with pytest.raises(UserError, match=r"no SRAM table for 28 nm lop.*45 nm lop"):
+        sram_cost(16.0, 64, 28, "lop")
+
+
+@pytest.mark.parametrize("width", [1, 8, 32, 64, 200])
+def test_below_1_kib_and_32_bits_the_smallest_macro_is_paid_for(width):
+    assert sram_cost(0.01, width, 45, "lop") == sram_cost(1.0, max(32, width), 45, "lop")
+
+
+def test_a_word_of_512_bits_is_two_macros_of_256_bits_and_half_the_size():
+    wide, half = vars(sram_cost(64.0, 512, 45, "lop")), ROWS[45, "lop", 32, 256]
+    both = {name: value if name == "access_ns" else 2 * value for name, value in half.items()}
+    assert wide == near(both)
+
+
+def test_macros_of_a_chip_are_priced_at_the_size_of_one_of_them():
+    costs = macro_costs(CHIP)
+    assert {name: macro.count for name, (macro, _) in costs.items()} == {
+        "weights": 64,
+        "pointers": 16,
+        "potentials": 16,
+        "spikes": 16,
+        "features": 1,
+        "selector weights": 1,
+        "operands": 2,
+    }
+    assert vars(costs["weights"][1]) == near(ROWS[45, "lop", 16, 64])
+
+
+def test_a_memory_that_is_too_slow_for_the_clock_is_refused_with_its_key_and_both_times():
+    check_access_times(CHIP)
+    with pytest.raises(UserError) as caught:
+        check_access_times(CHIP.replace({"clock_mhz": 3000.0}))
+    message = str(caught.value)
+    # 16 KiB answer in 0.705 ns, 64 KiB x 64 bit in 1.097 ns; a period at 3 GHz is 0.333 ns
+    for fragment in (
+        "core.weight_kib = 64:",
+        "0.71 ns",
+        "attention.operand_kib = 64:",
+        "1.10 ns",
+        "3000 MHz",
+        "0.33 ns",
+    ):
+        assert fragment in message
+    # at 1 GHz the 16 KiB memories are fast enough, those of 64 KiB are not
+    with pytest.raises(UserError, match=r"attention\.operand_kib") as caught:
+        check_access_times(CHIP.replace({"clock_mhz": 1000.0}))
+    assert "core.weight_kib" not in str(caught.value)
