@@ -9,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from .compiler import kernel
+from .router import NEVER
 
 # Columns of the causes that a consumer can tell apart; engine.py maps them to activity.Cause.
 COMPUTE, BANK_CONFLICT, WEIGHT_FETCH, CONTROL, GRANT_WAIT, NETWORK, NEURON_SWEEP, BARRIER = range(8)
 CAUSES = 8
-UNKNOWN = np.int64(1 << 62)
+UNKNOWN = NEVER  # a grant that is not given yet
 
 
 class Service(NamedTuple):
@@ -141,7 +142,9 @@ def count_end(state, grants, steps, consumer, step):
 @kernel
 def finish(state):
     """End of the phase (C8), after giving every consumer's last cycles their causes (C9)."""
-    end = state.swept.max()
+    end = np.int64(0)
+    for consumer in range(state.swept.size):
+        end = max(end, state.swept[consumer])
     for consumer in range(state.swept.size):
         state.causes[consumer, NEURON_SWEEP] += state.swept[consumer] - state.free[consumer]
         state.causes[consumer, BARRIER] += end - state.swept[consumer]

@@ -30,7 +30,8 @@ class Registers(NamedTuple):
     consumer_at: np.ndarray  # int32[routers]: consumer at each router, -1 for none
     cursor: np.ndarray  # int64[producers]: next flit to inject
     last: np.ndarray  # int64[producers]: cycle of the last injection
-    injectable: np.ndarray  # int64[producers]: scratch
+    allowed: np.ndarray  # int64[producers]: cycle from which the next flit may go (C7), UNKNOWN without a grant
+    injecting: np.ndarray  # bool[producers]: scratch
     requests: np.ndarray  # uint8[PORTS]: scratch
     winners: np.ndarray  # int32[routers * PORTS, 3]: scratch
 
@@ -47,7 +48,8 @@ def new_registers(size, ports, flits, steps):
         consumer_at,
         flits.start[:-1].copy(),
         np.full(producers, -1, np.int64),
-        np.zeros(producers, np.int64),
+        np.full(producers, UNKNOWN, np.int64),
+        np.zeros(producers, np.bool_),
         np.zeros(PORTS, np.uint8),
         np.empty((size.routers * PORTS, 3), np.int32),
     )
@@ -96,7 +98,7 @@ def decide_grants(size, mesh, state, consumer_at, cycle, requests, winners):
 
 
 @kernel
-def next_event(size, mesh, state, ports, injectable, cycle):
+def next_event(size, mesh, state, ports, allowed, cycle):
     """The next cycle in which anything can change, after one in which nothing did; UNKNOWN: never."""
     earliest = UNKNOWN
     for router in range(size.routers):
@@ -106,38 +108,38 @@ def next_event(size, mesh, state, ports, injectable, cycle):
         room = room_from(state, consumer)
         if room > cycle:
             earliest = min(earliest, room)
-    for allowed in injectable:
-        if allowed > cycle:
-            earliest = min(earliest, allowed)
+    for producer in range(ports.producer.size):
+        if allowed[producer] > cycle:
+            earliest = min(earliest, allowed[producer])
     return earliest
 
 
 @kernel
 def find_injections(size, ports, flits, steps, registers, cycle):
-    """Mark who injects in this cycle with -1 in `injectable`, the others with when they may; returns how many."""
+    """Mark in `injecting` who puts a flit into its router in this cycle (N5); returns how many do."""
     found = 0
     for producer in range(ports.producer.size):
-        registers.injectable[producer] = UNKNOWN
-        full = registers.mesh.filled[ports.producer[producer], LOCAL] == size.buffer_flits
-        if full or registers.cursor[producer] == flits.start[producer + 1]:
-            continue
-        allowed = next_injection(flits, steps, registers.grants, producer, registers.cursor, registers.last)
-        if allowed <= cycle:
-            allowed = -1
-            found += 1
-        registers.injectable[producer] = allowed
+        if registers.allowed[producer] == UNKNOWN and registers.cursor[producer] < flits.start[producer + 1]:
+            registers.allowed[producer] = next_injection(
+                flits, steps, registers.grants, producer, registers.cursor, registers.last
+            )
+        room = registers.mesh.filled[ports.producer[producer], LOCAL] < size.buffer_flits
+        injects = room and registers.allowed[producer] <= cycle
+        registers.injecting[producer] = injects
+        found += injects
     return found
 
 
 @kernel
 def inject(size, ports, flits, registers, cycle):
-    """Carry out the injections that `find_injections` marked (N5)."""
+    """Carry out the injections that `find_injections` marked."""
     for producer in range(ports.producer.size):
-        if registers.injectable[producer] < 0:
+        if registers.injecting[producer]:
             flit = registers.cursor[producer]
             push(size, registers.mesh, ports.masks, flits.tree, ports.producer[producer], LOCAL, flit, cycle + 1)
             registers.last[producer] = cycle
             registers.cursor[producer] += 1
+            registers.allowed[producer] = UNKNOWN
 
 
 @kernel
@@ -154,7 +156,7 @@ def run_phase(size, ports, flits, steps, service, values, registers):
         injecting = find_injections(size, ports, flits, steps, registers, cycle)
         found = decide_grants(size, mesh, state, registers.consumer_at, cycle, registers.requests, winners)
         if found == 0 and injecting == 0:
-            cycle = next_event(size, mesh, state, ports, registers.injectable, cycle)
+            cycle = next_event(size, mesh, state, ports, registers.allowed, cycle)
             if cycle == UNKNOWN:
                 return DEADLOCK, np.int64(0), hops
             continue

@@ -8,6 +8,7 @@ from .compiler import kernel
 
 LOCAL, NORTH, EAST, SOUTH, WEST = 0, 1, 2, 3, 4
 PORTS = 5
+NEVER = np.int64(1 << 62)
 
 
 class MeshSize(NamedTuple):
@@ -26,6 +27,7 @@ class MeshState(NamedTuple):
     arrival: np.ndarray  # int64[routers, PORTS, buffer_flits]: cycle from which the flit can be granted
     head: np.ndarray  # int32[routers, PORTS]: place of the head in the ring
     filled: np.ndarray  # int32[routers, PORTS]: flits in the buffer or on their way to it
+    ready: np.ndarray  # int64[routers, PORTS]: cycle from which the head can be granted, NEVER for an empty buffer
     pending: np.ndarray  # uint8[routers, PORTS]: outputs that the head still needs, one bit per port
     pointer: np.ndarray  # int8[routers, PORTS]: round-robin pointer of each output
     free: np.ndarray  # int64[routers, PORTS]: first cycle in which the output may grant again
@@ -41,6 +43,7 @@ def new_mesh(size):
         np.zeros(ring, np.int64),
         np.zeros(shape, np.int32),
         np.zeros(shape, np.int32),
+        np.full(shape, NEVER, np.int64),
         np.zeros(shape, np.uint8),
         np.zeros(shape, np.int8),
         np.zeros(shape, np.int64),
@@ -75,6 +78,7 @@ def push(size, mesh, masks, trees, router, port, flit, arrival):
     mesh.flit[router, port, place] = flit
     mesh.arrival[router, port, place] = arrival
     if mesh.filled[router, port] == 0:
+        mesh.ready[router, port] = arrival
         mesh.pending[router, port] = masks[trees[flit], router]
     mesh.filled[router, port] += 1
     mesh.occupied[router] += 1
@@ -89,7 +93,9 @@ def pop(size, mesh, masks, trees, router, port):
     mesh.head[router, port] = place
     mesh.filled[router, port] -= 1
     mesh.occupied[router] -= 1
+    mesh.ready[router, port] = NEVER
     if mesh.filled[router, port] > 0:
+        mesh.ready[router, port] = mesh.arrival[router, port, place]
         mesh.pending[router, port] = masks[trees[mesh.flit[router, port, place]], router]
 
 
@@ -101,10 +107,8 @@ def find_requests(mesh, router, cycle, requests):
     """
     union = np.uint8(0)
     for port in range(PORTS):
-        requests[port] = 0
-        if mesh.filled[router, port] > 0 and mesh.arrival[router, port, mesh.head[router, port]] <= cycle:
-            requests[port] = mesh.pending[router, port]
-            union |= requests[port]
+        requests[port] = mesh.pending[router, port] if mesh.ready[router, port] <= cycle else 0
+        union |= requests[port]
     return union
 
 
@@ -119,13 +123,11 @@ def arbitrate(first, output, requests):
 
 @kernel
 def wake_up(size, mesh, router, cycle):
-    """Earliest later cycle in which a flit arrives or an output is free again here; a huge number if none."""
-    earliest = 1 << 62
+    """Earliest later cycle in which a head can be granted or an output is free again here; NEVER if none."""
+    earliest = NEVER
     for port in range(PORTS):
-        if mesh.filled[router, port] > 0:
-            arrival = mesh.arrival[router, port, mesh.head[router, port]]
-            if cycle < arrival < earliest:
-                earliest = arrival
-        if cycle < mesh.free[router, port] < earliest:
-            earliest = mesh.free[router, port]
+        if mesh.ready[router, port] > cycle:
+            earliest = min(earliest, mesh.ready[router, port])
+        if mesh.free[router, port] > cycle:
+            earliest = min(earliest, mesh.free[router, port])
     return earliest
