@@ -59,7 +59,7 @@ TRAIN_OPTIONS: dict[str, tuple[Any, str]] = {
     "epochs": (12, "Epochs per round."),
     "rewind": (2, "Epoch of the first round whose weights later rounds start from."),
     "batch": (32, "Images per step."),
-    "learning_rate": (2e-3, "Peak learning rate."),
+    "learning_rate": (5e-3, "Peak learning rate."),
     "weight_decay": (0.06, "Weight decay."),
     "width": (48, "Embedding width."),
     "depth": (4, "Transformer blocks."),

@@ -148,19 +148,20 @@ def spilled_bytes(placement: Placement, index: int) -> int:
     bits = np.zeros(chip.cores, np.int64)
     for name in _live_streams(placement, index):
         bits += _stream_bits(placement, name)
-    spikes = np.maximum(bits - kib_bits(chip.core.spike_kib), 0)
-    potentials = np.zeros(chip.cores, np.int64)
+    spikes = _beyond(bits, chip.core.spike_kib)
+    potentials = 0
     if isinstance(plan.layer, (Conv, Linear)):
         positions = window(chip, plan)
         if chip.core.order == "time_outer":
             positions = worked_count(trace, chip, plan.layer, plan.source.tokens)
-        need = plan.owned * trace.numerics.potential_bits * positions
-        potentials = np.maximum(need - kib_bits(chip.core.potential_kib), 0)
-    return _bytes(spikes) + (timesteps - 1) * _bytes(potentials)
+        potentials = _beyond(plan.owned * chip.core.potential_bits * positions, chip.core.potential_kib)
+    return spikes + (timesteps - 1) * potentials
 
 
-def _bytes(bits_per_core: NDArray[np.int64]) -> int:
-    return int((-(-bits_per_core // 8)).sum())
+def _beyond(bits_per_core: NDArray[np.int64], kib: float) -> int:
+    """Bytes, over the cores, that do not fit a memory of that size on each."""
+    excess = -(-bits_per_core // 8) - int(kib * 1024)
+    return int(np.maximum(excess, 0).sum())
 
 
 def _live_streams(placement: Placement, index: int) -> set[str]:

@@ -4,7 +4,6 @@ import tomllib
 from importlib import resources
 
 import pytest
-
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.hardware import Chip, chip_fields, chip_keys, chip_names, chip_text, load_chip
 
