@@ -171,9 +171,9 @@ def front(
     Example: sparsespike front results.sqlite --objectives latency,energy,area
     """
     from .analysis.console import show
-    from .analysis.results import front_table
+    from .analysis.results import front_table, read_rows
 
-    show(front_table(results, objectives))
+    show(front_table(read_rows(results), objectives))
 
 
 @app.command()
@@ -183,9 +183,9 @@ def plot(results: ResultsIn, out: Out = Path("out/plots")) -> None:
     Example: sparsespike plot results.sqlite --out plots
     """
     from .analysis.console import show
-    from .analysis.results import plot_results
+    from .analysis.results import plot_results, read_rows
 
-    show(*(f"figure: {path}" for path in plot_results(results, out)))
+    show(*(f"figure: {path}" for path in plot_results(read_rows(results), out)))
 
 
 @app.command()

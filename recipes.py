@@ -8,7 +8,7 @@ from joblib import Parallel, delayed, parallel_config
 
 from .analysis.console import progress, show
 from .analysis.gallery import Gallery, write_demo
-from .analysis.results import front_table
+from .analysis.results import front_table, read_rows
 from .analysis.space import load_space
 from .analysis.sweep import Outcome, run_sweep
 from .analysis.tables import Table, percent
@@ -49,8 +49,7 @@ def demo(out: str | Path) -> None:
         found[name, chip] = report.to_json()
     chips = {chip: found["digits", chip] for chip in DEMO_CHIPS}
     ablation = {text: found[name, ABLATION_CHIP] for name, text in ABLATION.items()}
-    results = out / "results.sqlite"
-    _run_space("digits", [str(out / "traces" / "digits.safetensors")], results, -1)
+    sweep = _run_space("digits", [str(out / "traces" / "digits.safetensors")], out / "results.sqlite", -1)
     gallery = Gallery(
         chips=chips,
         ablation=ablation,
@@ -58,9 +57,9 @@ def demo(out: str | Path) -> None:
         tables={
             "chips": summary_table(chips, "The sparse ticket on three chips"),
             "ablation": summary_table(ablation, f"What pruning saves on {ABLATION_CHIP}", "ticket"),
-            "front": front_table(results, "latency,energy"),
+            "front": front_table(sweep.rows, "latency,energy,area"),
         },
-        results=results,
+        sweep=sweep.rows,
     )
     show(gallery.tables["chips"], gallery.tables["ablation"], gallery.tables["front"])
     with progress("figures"):
@@ -128,8 +127,8 @@ def sweep(space: str, traces: Sequence[str], out: str | Path, jobs: int) -> None
     """Run a design space; traces given here replace the space's. Names of shipped tickets are traced beside `out`."""
     outcome = _run_space(space, traces, out, jobs)
     show(
-        f"{outcome.points} points in {out}: {outcome.known} were known, {outcome.infeasible} do not fit",
-        front_table(out, "latency,energy"),
+        f"{len(outcome.rows)} points in {out}: {outcome.known} were known, {outcome.infeasible} do not fit",
+        front_table(outcome.rows, "latency,energy"),
     )
 
 
@@ -188,7 +187,7 @@ def inspect(file: str | Path) -> None:
         ticket = load_ticket(path)
         show(_ticket_table(path, ticket), _provenance(ticket.provenance))
     elif kind == "results":
-        show(front_table(path, "latency,energy"))
+        show(front_table(read_rows(path), "latency,energy"))
     else:
         from .simulator.report import load_report
 

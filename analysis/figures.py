@@ -62,7 +62,7 @@ def cycles_by_layer(layers: Sequence[str], causes: Sequence[Mapping[str, float]]
 
 
 def latency_energy(rows: Sequence[Row], ax: Axes) -> None:
-    """Scatter of the feasible points of a sweep: latency and energy per image, with the Pareto front.
+    """Scatter of the feasible points of a sweep on one trace: latency and energy per image, with the Pareto front.
 
     Colour and marker tell the values of the axis with the fewest texts or numbers (the weight format, say).
     """

@@ -1,7 +1,7 @@
 """The demo's pictures, tables and page, from its reports; `make figures` takes the README's from the same folder."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from ..simulator.files import write_text
 from ..simulator.trace import Select, Trace
 from .figures import ablation, cycles_by_layer, energy_by_component, kept_tokens
 from .page import Picture, Section, write_page
-from .results import effects_figure, read_rows, scatter_figure
+from .results import effects_figure, scatter_figure
+from .store import Row
 from .style import blank, save, styled
 from .tables import Table
 from .views import Report, cause_table, component_table, images_of, layer_table, layers_of, per_image
@@ -25,13 +26,13 @@ SHOWN_CHIP = "mesh16"
 
 @dataclass(frozen=True)
 class Gallery:
-    """What a demo found. chips, ablation: name -> report; trace: the sparse ticket's; results: the sweep's file."""
+    """What a demo found. chips, ablation: name -> report; trace: the sparse ticket's; sweep: the points of a space."""
 
     chips: Mapping[str, Report]
     ablation: Mapping[str, Report]
     trace: Trace
     tables: Mapping[str, Table]
-    results: Path
+    sweep: Sequence[Row]
 
 
 # name of a figure -> what to see in it
@@ -61,14 +62,13 @@ def write_demo(gallery: Gallery, out: Path) -> Path:
 
 def demo_figures(gallery: Gallery) -> dict[str, Figure]:
     """Every figure of the demo by name."""
-    rows = read_rows(gallery.results)
     return {
         "energy": energy_figure(gallery.chips),
         "cycles": cycles_figure(gallery.chips[SHOWN_CHIP]),
         "tokens": tokens_figure(gallery.trace),
         "ablation": ablation_figure(gallery.ablation),
-        "latency_energy": scatter_figure(rows),
-        "settings": effects_figure(rows),
+        "latency_energy": scatter_figure(gallery.sweep),
+        "settings": effects_figure(gallery.sweep),
     }
 
 

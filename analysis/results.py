@@ -20,12 +20,12 @@ OBJECTIVES: dict[str, tuple[Callable[[Report], float], Callable[[float], str]]] 
     "energy": (lambda report: per_image(report)["energy_pj"] * 1e-12, lambda value: si(value, "J")),
     "area": (lambda report: report["area_mm2"], lambda value: f"{value:.3g} mm²"),
     "cycles": (lambda report: report["cycles"] / images_of(report), lambda value: f"{value:,.0f}"),
-    "error": (lambda report: 1 - report["accuracy"], percent),
+    "error": (lambda report: 1 - (report["accuracy"] or 0.0), percent),
 }
 
 
 def read_rows(results: str | Path) -> list[Row]:
-    """All points of a result file. Raises UserError where it has none that is feasible."""
+    """All points of a result file. Raises UserError where none of them is feasible."""
     with open_store(results) as store:
         rows = store.rows()
     if not any(row.feasible for row in rows):
@@ -33,37 +33,48 @@ def read_rows(results: str | Path) -> list[Row]:
     return rows
 
 
-def front_table(results: str | Path, objectives: str) -> Table:
-    """The Pareto front of a result file under comma-separated objectives, the best in the first objective on top."""
-    rows = read_rows(results)
+def front_table(rows: Sequence[Row], objectives: str) -> Table:
+    """The Pareto front of each trace under comma-separated objectives, the best in the first objective on top."""
     names = [name.strip() for name in objectives.split(",")]
     for name in names:
         if name not in OBJECTIVES:
             raise UserError(f"no objective {name!r}; {nearest(name, OBJECTIVES)}")
-    feasible = [row for row in rows if row.report is not None]
-    values = np.array([[OBJECTIVES[name][0](row.report or {}) for name in names] for row in feasible], np.float64)
-    best = [index for index in np.lexsort(values.T[::-1]) if non_dominated(values)[index]]
-    cells = tuple(
-        (
-            feasible[index].label,
-            feasible[index].trace,
-            *(OBJECTIVES[n][1](v) for n, v in zip(names, values[index], strict=True)),
-        )
-        for index in best
-    )
-    refused = len(rows) - len(feasible)
-    note = (
-        f"{len(best)} of {len(feasible)} points; {refused} more do not fit."
-        if refused
-        else f"{len(best)} of {len(feasible)} points."
-    )
-    return Table(f"Pareto front in {', '.join(names)}, per image", ("settings", "trace", *names), cells, note)
+    feasible = [row for row in rows if row.feasible]
+    cells = [cell for group in by_trace(feasible).values() for cell in _front_cells(group, names)]
+    note = f"{len(cells)} of {len(feasible)} points"
+    if len(rows) > len(feasible):
+        note += f"; {len(rows) - len(feasible)} more do not fit"
+    return Table(f"Pareto front: {', '.join(names)}", ("settings", "chip", "trace", *names), tuple(cells), f"{note}.")
+
+
+def _front_cells(rows: Sequence[Row], names: Sequence[str]) -> list[tuple[str, ...]]:
+    values = np.array([[OBJECTIVES[name][0](row.report or {}) for name in names] for row in rows], np.float64)
+    front = non_dominated(values)
+    cells = []
+    for index in np.lexsort(values.T[::-1]):
+        if front[index]:
+            texts = [OBJECTIVES[name][1](value) for name, value in zip(names, values[index], strict=True)]
+            cells.append((rows[index].label, rows[index].chip, rows[index].trace, *texts))
+    return cells
+
+
+def by_trace(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows of each trace: what different work costs is never compared."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.trace, []).append(row)
+    return groups
 
 
 def scatter_figure(rows: Sequence[Row]) -> Figure:
-    """Latency against energy, the front marked."""
-    figure = blank(6.4, 4.2)
-    latency_energy(rows, figure.subplots())
+    """Latency against energy with the front, a panel per trace."""
+    groups = by_trace([row for row in rows if row.feasible])
+    figure = blank(6.4, 4.2 * len(groups))
+    panels = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
+    for (trace, group), ax in zip(groups.items(), panels, strict=True):
+        latency_energy(group, ax)
+        if len(groups) > 1:
+            ax.set_title(f"{trace}: {ax.get_title(loc='left')}")
     return figure
 
 
@@ -79,9 +90,8 @@ def effects_figure(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def plot_results(results: str | Path, out: str | Path) -> list[Path]:
-    """Write the figures of a result file; returns their paths. Raises UserError where it cannot."""
-    rows = read_rows(results)
+def plot_results(rows: Sequence[Row], out: str | Path) -> list[Path]:
+    """Write the figures of a sweep; returns their paths. Raises UserError where it cannot."""
     paths: list[Path] = []
     with styled():
         for name, draw in (("latency_energy", scatter_figure), ("settings", effects_figure)):

@@ -15,8 +15,9 @@ APPLICATION_ID, VERSION = 0x53505253, 1
 
 _SCHEMA = """
 CREATE TABLE points (
-    key TEXT PRIMARY KEY,       -- SHA-256 of trace, images, chip, energy table and program
-    trace TEXT NOT NULL,        -- name of the trace file
+    key TEXT PRIMARY KEY,       -- SHA-256 of trace, chip and energy table
+    program TEXT NOT NULL,      -- that computed it; another program's result is replaced, never mixed in
+    trace TEXT NOT NULL,        -- name of the trace file, and the start of its content's checksum
     chip TEXT NOT NULL,         -- base chip
     settings TEXT NOT NULL,     -- JSON: dotted chip key -> value
     feasible INTEGER NOT NULL,  -- 0 where the trace does not fit the chip
@@ -36,6 +37,7 @@ class Row:
     """One simulated point. report: the report's JSON, None where the point is infeasible for the reason given."""
 
     key: str
+    program: str
     trace: str
     chip: str
     settings: Mapping[str, Any]
@@ -60,16 +62,17 @@ class Store:
         self.path = path
         self._connection = connection
 
-    def keys(self) -> set[str]:
-        """Keys of the points that are there."""
+    def keys(self, program: str) -> set[str]:
+        """Keys of the points that this program has computed."""
         with _translated(self.path):
-            return {key for (key,) in self._connection.execute("SELECT key FROM points")}
+            return {key for (key,) in self._connection.execute("SELECT key FROM points WHERE program = ?", (program,))}
 
     def add(self, row: Row) -> None:
         """Store a point and commit."""
         report = row.report or {}
         values = (
             row.key,
+            row.program,
             row.trace,
             row.chip,
             json.dumps(dict(row.settings)),
@@ -88,11 +91,11 @@ class Store:
 
     def rows(self) -> list[Row]:
         """All points, ordered by content (trace, chip, settings), whatever order they were finished in."""
-        query = "SELECT key, trace, chip, settings, report, reason FROM points"
+        query = "SELECT key, program, trace, chip, settings, report, reason FROM points"
         with _translated(self.path):
             rows = [
-                Row(key, trace, chip, json.loads(settings), json.loads(report) if report else None, reason)
-                for key, trace, chip, settings, report, reason in self._connection.execute(query)
+                Row(key, program, trace, chip, json.loads(settings), json.loads(report) if report else None, reason)
+                for key, program, trace, chip, settings, report, reason in self._connection.execute(query)
             ]
         return sorted(rows, key=_order)
 
@@ -114,6 +117,8 @@ def open_store(path: str | Path, *, create: bool = False) -> Iterator[Store]:
     if path.is_dir():
         raise UserError(f"{path}: is a folder; a result file is needed")
     fresh = not path.exists() or path.stat().st_size == 0
+    if fresh and not create:
+        raise UserError(f"{path}: empty, not a result file of sparsespike")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

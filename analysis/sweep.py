@@ -19,7 +19,7 @@ from ..simulator.hardware import Chip
 from ..simulator.report import simulate
 from ..simulator.trace import Trace, load_trace
 from .space import Space
-from .store import Row, Store, open_store
+from .store import Row, open_store
 
 # below this many points starting worker processes takes longer than it saves
 FEW_POINTS = 4
@@ -30,6 +30,7 @@ class Point:
     """A point that can be simulated: which trace on which chip, and the key that its result is stored under."""
 
     key: str
+    path: str
     trace: str
     base: str
     settings: Mapping[str, Any]
@@ -39,16 +40,20 @@ class Point:
 
     def row(self, report: Mapping[str, Any] | None, reason: str = "") -> Row:
         """The result as it is stored."""
-        return Row(self.key, Path(self.trace).stem, self.base, self.settings, report, reason)
+        return Row(self.key, program_version(), self.trace, self.base, self.settings, report, reason)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a sweep did. points: of the space; known: already stored before; infeasible: of all points."""
+    """What a sweep did. rows: every point of the space, in order; known: how many were stored before."""
 
-    points: int
+    rows: tuple[Row, ...]
     known: int
-    infeasible: int
+
+    @property
+    def infeasible(self) -> int:
+        """Points that the trace does not fit."""
+        return sum(not row.feasible for row in self.rows)
 
 
 def run_sweep(
@@ -70,47 +75,45 @@ def run_sweep(
     points, refused = _points(space, traces)
     report_step = step or (lambda done, total: None)
     with open_store(out, create=True) as store:
-        known = store.keys()
+        known = store.keys(program_version())
+        every = {point.key for point in points} | {row.key for row in refused}
         for row in refused:
-            if row.key not in known:
-                store.add(row)
+            store.add(row)
         missing = [point for point in points if point.key not in known]
-        total, done = len(points) + len(refused), len(points) + len(refused) - len(missing)
+        done = len(every) - len(missing)
         try:
-            report_step(done, total)
-            for done, row in enumerate(_results(missing, jobs), done + 1):  # noqa: B020 - counts on from what is known
+            report_step(done, len(every))
+            for row in _results(missing, jobs):
                 store.add(row)
-                report_step(done, total)
+                done += 1
+                report_step(done, len(every))
         except KeyboardInterrupt:
-            kept = f"interrupted; {done} of {total} points are kept in {out}, and the same command goes on from there"
+            kept = (
+                f"interrupted; {done} of {len(every)} points are kept in {out}, and the same command goes on from there"
+            )
             raise KeyboardInterrupt(kept) from None
-        return Outcome(total, total - len(missing) - _new(refused, known), _infeasible(store, points, refused))
-
-
-def _new(refused: Sequence[Row], known: set[str]) -> int:
-    return sum(row.key not in known for row in refused)
-
-
-def _infeasible(store: Store, points: Sequence[Point], refused: Sequence[Row]) -> int:
-    mine = {point.key for point in points} | {row.key for row in refused}
-    return sum(row.key in mine and not row.feasible for row in store.rows())
+        return Outcome(tuple(row for row in store.rows() if row.key in every), len(every & known))
 
 
 def _points(space: Space, traces: Sequence[str | Path]) -> tuple[list[Point], list[Row]]:
     """The grid on every trace: points to simulate, and rows of combinations that are no chip at all."""
-    points, refused = [], []
-    program, energy = program_version(), load_energy_table(space.energy).sha256
+    points: dict[str, Point] = {}
+    refused = []
+    energy = load_energy_table(space.energy).sha256
     for path in map(str, traces):
-        trace = _load(path, space.images).sha256
+        content = _load(path, space.images).sha256
+        trace = f"{Path(path).stem} {content[:6]}"
         for candidate in space.candidates:
             if candidate.chip is None:
-                key = _key(trace, energy, program, [space.chip, dict(candidate.settings)])
-                refused.append(Row(key, Path(path).stem, space.chip, candidate.settings, None, candidate.reason))
+                key = _key(content, energy, [space.chip, dict(candidate.settings)])
+                refused.append(
+                    Row(key, program_version(), trace, space.chip, candidate.settings, None, candidate.reason)
+                )
                 continue
-            key = _key(trace, energy, program, candidate.chip.model_dump(exclude={"name", "description"}))
-            args = (key, path, space.chip, candidate.settings, candidate.chip, space.energy, space.images)
-            points.append(Point(*args))
-    return points, refused
+            key = _key(content, energy, candidate.chip.model_dump(exclude={"name", "description"}))
+            point = Point(key, path, trace, space.chip, candidate.settings, candidate.chip, space.energy, space.images)
+            points.setdefault(key, point)
+    return list(points.values()), refused
 
 
 def _key(*content: Any) -> str:
@@ -150,7 +153,7 @@ def _leave_interrupts_to_the_parent() -> None:
 
 def _simulate(point: Point) -> Row:
     try:
-        report = simulate(_load(point.trace, point.images), point.chip, point.energy)
+        report = simulate(_load(point.path, point.images), point.chip, point.energy)
     except UserError as error:
         return point.row(None, str(error))
     return point.row(report.to_json())

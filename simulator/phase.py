@@ -110,7 +110,8 @@ def _steps(placement: Placement, plan: LayerPlan, work: Work) -> Steps:
         closes[:] = 1
     elif isinstance(plan.layer, Head):
         closes[-1] = 1
-    return Steps(closes, scan_cycles(placement, plan, work), sweep, phase.expected, chip.core.contexts)
+    context = (np.arange(len(closes)) % chip.core.contexts).astype(np.int32)
+    return Steps(context, closes, scan_cycles(placement, plan, work), sweep, phase.expected, chip.core.contexts)
 
 
 def _service(plan: LayerPlan) -> Service:

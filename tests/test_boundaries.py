@@ -7,7 +7,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-
 import sparsespike
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,7 +48,7 @@ every_source = pytest.mark.parametrize("path", SOURCES, ids=NAMES)
 
 
 def imports(path: Path) -> list[tuple[int, str, bool]]:
-    """(line, what, inside the package): `numpy.typing` gives ("numpy", False), `..simulator.trace` ("simulator/trace", True)."""
+    """(line, what, whether it is ours): `numpy.typing` -> "numpy", False; `..simulator.trace` -> "simulator/trace", True."""
     found = []
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -180,7 +179,10 @@ def test_the_simulator_loads_no_heavy_library() -> None:
 
 
 def test_importing_the_package_loads_nothing() -> None:
-    code = "import sys, sparsespike\nprint('numpy' in sys.modules, callable(sparsespike.load_trace), 'numpy' in sys.modules)"
+    code = (
+        "import sys, sparsespike\n"
+        "print('numpy' in sys.modules, callable(sparsespike.load_trace), 'numpy' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True", "True"]
 

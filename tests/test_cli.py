@@ -195,7 +195,14 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
         "'core.lanes'",
     ),
     "impossible axis": (
-        lambda t, d: ["sweep", t, "--space", _space(d, 'chip = "edge"\n[axes]\ncore.lanes = [1, "x"]'), "--out", d / "r"],
+        lambda t, d: [
+            "sweep",
+            t,
+            "--space",
+            _space(d, 'chip = "edge"\n[axes]\ncore.lanes = [1, "x"]'),
+            "--out",
+            d / "r",
+        ],
         "core.lanes = 'x'",
     ),
     "nothing to sweep": (
@@ -205,7 +212,6 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "unwritable results": (lambda t, d: ["sweep", t, "--out", _blocked(d)], "cannot be written"),
     "another file for results": (lambda t, d: ["sweep", t, "--out", _file(d, "r", "hello" * 300)], "not a result file"),
     "missing results": (lambda t, d: ["front", d / "none.sqlite"], "no such file"),
-    "unknown objective": (lambda t, d: ["front", d / "none.sqlite", "--objectives", "power"], "none.sqlite"),
     "nothing to plot": (lambda t, d: ["plot", _file(d, "r.sqlite", "")], "not a result file"),
     "unknown hardware": (lambda t, d: ["hardware", "egde"], "'edge'"),
     "unknown file": (lambda t, d: ["inspect", _file(d, "notes.txt", "hello")], "neither"),

@@ -29,6 +29,7 @@ class Service(NamedTuple):
 class Steps(NamedTuple):
     """The steps of a phase."""
 
+    context: np.ndarray  # int32[steps]: step modulo contexts
     closes: np.ndarray  # int32[steps]: outputs that the step closes (C4)
     scan: np.ndarray  # int32[steps]: cycles of scanning in front of it (T4)
     sweep: np.ndarray  # int64[consumers]: cycles per closed output
@@ -40,6 +41,8 @@ class ConsumerState(NamedTuple):
     """Registers of all consumers; modified in place."""
 
     starts: np.ndarray  # int64[consumers, fifo_flits]: ring of the last start cycles
+    slot: np.ndarray  # int32[consumers]: next place in the ring
+    room: np.ndarray  # int64[consumers]: first cycle in which output L may grant again (C1)
     taken: np.ndarray  # int64[consumers]: flits granted so far
     free: np.ndarray  # int64[consumers]: end of the last service
     swept: np.ndarray  # int64[consumers]: end of the last sweep
@@ -59,7 +62,9 @@ class Grants(NamedTuple):
 def new_consumers(consumers, fifo_flits, contexts):
     """Idle consumers."""
     return ConsumerState(
-        np.zeros((consumers, fifo_flits), np.int64),
+        np.full((consumers, fifo_flits), -1, np.int64),
+        np.zeros(consumers, np.int32),
+        np.zeros(consumers, np.int64),
         np.zeros(consumers, np.int64),
         np.zeros(consumers, np.int64),
         np.zeros(consumers, np.int64),
@@ -77,13 +82,15 @@ def new_grants(steps, contexts):
 
 
 @kernel
-def room_from(state, consumer):
-    """First cycle in which output L may grant again to this consumer (C1): 0 while the FIFO was never full."""
-    depth = state.starts.shape[1]
-    taken = state.taken[consumer]
-    if taken < depth:
-        return np.int64(0)
-    return state.starts[consumer, taken % depth] + 1
+def keep_start(state, consumer, start):
+    """Remember when a flit leaves the FIFO: the one `fifo_flits` places behind it may be granted a cycle later (C1)."""
+    following = state.slot[consumer] + 1
+    if following == state.starts.shape[1]:
+        following = 0
+    state.starts[consumer, state.slot[consumer]] = start
+    state.slot[consumer] = following
+    state.room[consumer] = state.starts[consumer, following] + 1
+    state.taken[consumer] += 1
 
 
 @kernel
@@ -110,8 +117,7 @@ def take(state, grants, steps, service, consumer, event, step, arrival):
         causes[BANK_CONFLICT] += conflict
         causes[WEIGHT_FETCH] += fetch_wait
         causes[CONTROL] += cycles - compute - conflict - fetch_wait
-    state.starts[consumer, state.taken[consumer] % state.starts.shape[1]] = start
-    state.taken[consumer] += 1
+    keep_start(state, consumer, start)
     state.free[consumer] = start + cycles
     if event < 0:
         return count_end(state, grants, steps, consumer, step)
@@ -121,7 +127,7 @@ def take(state, grants, steps, service, consumer, event, step, arrival):
 @kernel
 def count_end(state, grants, steps, consumer, step):
     """Count an end-of-token flit; the last one closes the step, sweeps and releases it (C3 to C6)."""
-    context = step % steps.contexts
+    context = steps.context[step]
     state.ends[consumer, context] += 1
     if state.ends[consumer, context] < steps.expected[consumer]:
         return -1

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .compiler import kernel
-from .consumer import UNKNOWN, ConsumerState, Grants, finish, new_consumers, new_grants, room_from, take
+from .consumer import UNKNOWN, ConsumerState, Grants, finish, new_consumers, new_grants, take
 from .neuron_array import deliver
 from .router import LOCAL, PORTS, MeshState, arbitrate, find_requests, neighbour, new_mesh, opposite, pop, push, wake_up
 
@@ -72,7 +72,7 @@ def next_injection(flits, steps, grants, producer, cursor, last):
 def has_room(size, mesh, state, consumer_at, router, output, cycle):
     """Whether what lies behind an output has room at the start of this cycle (N3, C1)."""
     if output == LOCAL:
-        return room_from(state, consumer_at[router]) <= cycle
+        return state.room[consumer_at[router]] <= cycle
     towards = neighbour(size.columns, router, output)
     return mesh.filled[towards, opposite(output)] < size.buffer_flits
 
@@ -105,9 +105,8 @@ def next_event(size, mesh, state, ports, allowed, cycle):
         if mesh.occupied[router] > 0:
             earliest = min(earliest, wake_up(size, mesh, router, cycle))
     for consumer in range(ports.consumer.size):
-        room = room_from(state, consumer)
-        if room > cycle:
-            earliest = min(earliest, room)
+        if state.room[consumer] > cycle:
+            earliest = min(earliest, state.room[consumer])
     for producer in range(ports.producer.size):
         if allowed[producer] > cycle:
             earliest = min(earliest, allowed[producer])
