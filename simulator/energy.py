@@ -13,17 +13,17 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from .activity import Action, Activity
 from .errors import UserError, nearest
 from .hardware import Chip
 from .sram import FEATURE_WORD_BITS, OPERAND_WORD_BITS, SELECTOR_WORD_BITS, SPIKE_WORD_BITS, macro_costs
+from .validation import Part, sentences, walk_fields
 
 Kind = Literal["measured", "simulated", "quoted second-hand", "derived", "assumed"]
 Band = NDArray[np.float64]  # (low, nominal, high)
 
-PRIMITIVES = ("add_bit", "multiply_bit2", "compare_bit", "register_bit", "and_count_bit", "link_bit_mm", "router_bit")
 MULTIPLIER_BITS = 8  # of the value's side: pixels; graded spikes go through the same multiplier
 
 COMPONENTS = (
@@ -72,11 +72,7 @@ COMPONENT_OF = {
 }
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Primitive(_Part):
+class Primitive(Part):
     """One number with its band, what kind of number it is, and where it comes from."""
 
     value_pj: float = Field(ge=0)
@@ -98,13 +94,25 @@ class Primitive(_Part):
         return np.array([self.low_pj, self.value_pj, self.high_pj])
 
 
-class Geometry(_Part):
+class Primitives(Part):
+    """What actions are composed of; the unit of each stands in its entry."""
+
+    add_bit: Primitive
+    multiply_bit2: Primitive
+    compare_bit: Primitive
+    register_bit: Primitive
+    and_count_bit: Primitive
+    link_bit_mm: Primitive
+    router_bit: Primitive
+
+
+class Geometry(Part):
     """Lengths that wires are charged for."""
 
     tile_pitch_mm: float = Field(gt=0)
 
 
-class SramBand(_Part):
+class SramBand(Part):
     """How far CACTI's figures may be believed: factors on read and write energy, and on leakage."""
 
     low_factor: float = Field(gt=0, le=1)
@@ -115,28 +123,17 @@ class SramBand(_Part):
     source: str = Field(min_length=10)
 
 
-class EnergyTable(_Part):
+class EnergyTable(Part):
     """Prices of one technology. sha256 is of the file's text."""
 
     name: str
     node_nm: int
     description: str
-    primitives: dict[str, Primitive]
+    primitives: Primitives
     geometry: Geometry
     sram: SramBand
     dram: dict[str, Primitive]
     sha256: str = ""
-
-    @model_validator(mode="after")
-    def _complete(self) -> "EnergyTable":
-        missing = [name for name in PRIMITIVES if name not in self.primitives]
-        unknown = [f"{name} ({nearest(name, PRIMITIVES)})" for name in self.primitives if name not in PRIMITIVES]
-        if missing or unknown:
-            parts = [f"missing: {', '.join(missing)}"] * bool(missing) + [f"unknown: {', '.join(unknown)}"] * bool(
-                unknown
-            )
-            raise ValueError("; ".join(parts))
-        return self
 
 
 @dataclass(frozen=True)
@@ -209,8 +206,8 @@ def load_energy_table(source: str | Path) -> EnergyTable:
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{name}: not valid TOML: {error}") from None
     except ValidationError as error:
-        faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
-        raise UserError(f"{name}: " + "; ".join(faults)) from None
+        keys = [key for key, _ in walk_fields(EnergyTable)]
+        raise UserError(f"{name}: " + "; ".join(sentences(error, keys))) from None
 
 
 def action_prices(chip: Chip, table: EnergyTable) -> NDArray[np.float64]:
@@ -227,7 +224,11 @@ def action_prices(chip: Chip, table: EnergyTable) -> NDArray[np.float64]:
         raise UserError(
             f"dram.type = {chip.dram.type!r}: not in table {table.name!r}; {nearest(chip.dram.type, table.dram)}"
         )
-    add, multiply, compare, register, and_count, link, router = (table.primitives[name].band for name in PRIMITIVES)
+    parts = table.primitives
+    add, multiply, compare, register = (
+        part.band for part in (parts.add_bit, parts.multiply_bit2, parts.compare_bit, parts.register_bit)
+    )
+    and_count, link, router = parts.and_count_bit.band, parts.link_bit_mm.band, parts.router_bit.band
     spread = np.array([table.sram.low_factor, 1.0, table.sram.high_factor])
     costs = macro_costs(chip)
     read = {name: cost.read_pj * spread for name, (_, cost) in costs.items()}

@@ -4,16 +4,17 @@ ARCHITECTURE.md says what each block does with these numbers. Derived quantities
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from .errors import UserError, nearest
+from .validation import Part, sentences, walk_fields
 
 Count = Annotated[int, Field(ge=1, le=65536)]
 Kib = Annotated[float, Field(gt=0, le=1 << 20)]
@@ -25,18 +26,14 @@ LoopOrder = Literal["time_outer", "time_inner"]
 SramDevice = Literal["lstp", "lop", "hp"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Technology(_Part):
+class Technology(Part):
     """The process that the chip is built in; energy tables of another node are refused."""
 
     node_nm: int = Field(ge=3, le=180, description="feature size, nanometres")
     sram_device: SramDevice = Field(description="CACTI transistor type of the SRAM macros: standby, operating, speed")
 
 
-class Mesh(_Part):
+class Mesh(Part):
     """The network on chip: a mesh of tiles, XY routing, multicast trees; section N of ARCHITECTURE.md."""
 
     columns: Annotated[int, Field(ge=1, le=16)] = Field(description="tiles of cores from west to east")
@@ -48,7 +45,7 @@ class Mesh(_Part):
     tree_bits: Annotated[int, Field(ge=1, le=16)] = Field(description="multicast tree number in a flit")
 
 
-class Core(_Part):
+class Core(Part):
     """A neurocore: event FIFO, sparse weight memory, lanes, accumulators, neurons; section C of ARCHITECTURE.md."""
 
     fifo_flits: Count = Field(description="depth of the event FIFO")
@@ -72,7 +69,7 @@ class Core(_Part):
     order: LoopOrder = Field(description="time_outer: all tokens of a timestep first; time_inner: all timesteps first")
 
 
-class TokenUnit(_Part):
+class TokenUnit(Part):
     """The token-skip logic and the selector's arithmetic; section T of ARCHITECTURE.md."""
 
     policy: TokenPolicy = Field(description="skip pruned tokens, gate their enables, or off: compute them in vain")
@@ -83,7 +80,7 @@ class TokenUnit(_Part):
     weight_kib: Kib = Field(description="weights of the selectors")
 
 
-class AttentionUnits(_Part):
+class AttentionUnits(Part):
     """Units for (Q K^T) V on spikes; section A of ARCHITECTURE.md."""
 
     units: Annotated[int, Field(ge=1, le=16)] = Field(description="units; heads are dealt out to them in turn")
@@ -94,7 +91,7 @@ class AttentionUnits(_Part):
     accumulator_words: Count = Field(description="accumulators per unit")
 
 
-class Dram(_Part):
+class Dram(Part):
     """Off-chip memory behind one in-order channel; section D of ARCHITECTURE.md."""
 
     type: str = Field(description="name of the memory in the energy table")
@@ -103,12 +100,12 @@ class Dram(_Part):
     burst_bytes: Count = Field(description="smallest transfer; requests are rounded up to it")
 
 
-class Chip(_Part):
+class Chip(Part):
     """A whole accelerator. Frozen; `replace` gives a changed copy that is checked again."""
 
-    name: str
-    description: str
-    clock_mhz: Annotated[float, Field(gt=0, le=10000)]
+    name: str = Field(description="what the chip is called in reports")
+    description: str = Field(description="one line about it")
+    clock_mhz: Annotated[float, Field(gt=0, le=10000)] = Field(description="one clock for all units")
     technology: Technology
     mesh: Mesh
     core: Core
@@ -209,20 +206,12 @@ class Chip(_Part):
 
 def chip_keys() -> list[str]:
     """Every key of a chip file in dotted form, in file order."""
-    return [key for key, _ in _walk(Chip)]
+    return [key for key, _ in walk_fields(Chip)]
 
 
 def chip_fields() -> dict[str, str]:
     """Dotted key -> what it means; for `sparsespike hardware`."""
-    return {key: field.description or "" for key, field in _walk(Chip)}
-
-
-def _walk(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _walk(field.annotation, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", field
+    return {key: field.description or "" for key, field in walk_fields(Chip)}
 
 
 def chip_names() -> list[str]:
@@ -265,21 +254,12 @@ def _build(data: Any, where: str, faults: Sequence[str]) -> Chip:
     try:
         chip = Chip.model_validate(data)
     except ValidationError as error:
-        found += [_sentence(fault) for fault in error.errors()]
+        found += sentences(error, chip_keys())
     else:
         found += _cross_faults(chip)
         if not found:
             return chip
     raise UserError(f"{where}: " + "; ".join(found))
-
-
-def _sentence(fault: Any) -> str:
-    key = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        return f"{key}: unknown key; {nearest(key, chip_keys())}"
-    if fault["type"] == "missing":
-        return f"{key}: missing"
-    return f"{key} = {fault['input']!r}: {fault['msg'].removeprefix('Input ')}"
 
 
 def _cross_faults(chip: Chip) -> list[str]:

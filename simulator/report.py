@@ -87,8 +87,9 @@ class Report:
             "potential_write": count(Action.POTENTIAL_WRITE) * core.potential_bits,
             "spike_read": count(Action.SPIKE_READ),
             "spike_write": count(Action.SPIKE_WRITE),
-            "feature_read": count(Action.FEATURE_UPDATE) * 16,
+            "feature_read": (count(Action.FEATURE_UPDATE) + count(Action.SELECTOR_MAC)) * 16,
             "feature_write": count(Action.FEATURE_UPDATE) * 16,
+            "selector_read": count(Action.SELECTOR_MAC) * core.weight_bits,
             "operand_read": count(Action.OPERAND_READ),
             "operand_write": count(Action.OPERAND_WRITE),
         }
@@ -97,7 +98,7 @@ class Report:
     @property
     def sram_bytes(self) -> int:
         """All traffic of on-chip SRAM; accumulators are registers and do not count."""
-        on_chip = ("weight", "pointer", "potential", "spike", "feature", "operand")
+        on_chip = ("weight", "pointer", "potential", "spike", "feature", "selector", "operand")
         return sum(value for name, value in self.traffic_bytes.items() if name.split("_")[0] in on_chip)
 
     @cached_property
@@ -207,6 +208,7 @@ def simulate(
     Raises UserError for what does not fit the chip, an SRAM too slow for its clock, a table of another node,
     or a difference found by verification.
     """
+    whole = trace
     if images is not None:
         if not 1 <= images <= trace.images:
             raise UserError(f"images = {images}: the trace holds {trace.images}")
@@ -222,7 +224,7 @@ def simulate(
         table=table,
         area=area_mm2(chip),
         accuracy=trace.accuracy(),
-        trace_sha256=trace.sha256,
+        trace_sha256=whole.sha256,
         trace_provenance=dict(trace.provenance),
     )
 
@@ -241,6 +243,8 @@ def load_report(path: str | Path) -> dict[str, Any]:
     missing = [key for key in REQUIRED if not isinstance(report, dict) or key not in report]
     if missing:
         raise UserError(f"{path}: not a report of sparsespike; missing: {', '.join(missing)}")
+    if not isinstance(report["schema_version"], int):
+        raise UserError(f"{path}: schema_version = {report['schema_version']!r} is no number")
     if report["schema_version"] > SCHEMA_VERSION:
         raise UserError(
             f"{path}: report version {report['schema_version']} is newer than this program's {SCHEMA_VERSION}"

@@ -73,7 +73,7 @@ def sram_cost(size_kib: float, width_bits: int, node_nm: int, device: str) -> Ma
     size = max(size_kib / parts, sizes[0])
     width = max(width_bits / parts, widths[0])
     if size > sizes[-1]:
-        raise UserError(f"a SRAM macro of {size:g} KiB is beyond the table's {sizes[-1]:g} KiB; use more, smaller ones")
+        raise UserError(f"a macro of {size:g} KiB is beyond the SRAM table's {sizes[-1]:g} KiB: no extrapolation")
     low_size, high_size, at_size = _bracket(sizes, size)
     low_width, high_width, at_width = _bracket(widths, width)
     logs = {key: np.log(grid[key]) for key in ((s, w) for s in (low_size, high_size) for w in (low_width, high_width))}
@@ -115,11 +115,14 @@ OPERAND_WORD_BITS = 64
 
 def macro_costs(chip: Chip) -> dict[str, tuple[Macro, MacroCost]]:
     """Macro name -> (the macro, the cost of one of its `count`)."""
-    technology = chip.technology
-    return {
-        macro.name: (macro, sram_cost(macro.size_kib, macro.width_bits, technology.node_nm, technology.sram_device))
-        for macro in sram_macros(chip)
-    }
+    technology, costs = chip.technology, {}
+    for macro in sram_macros(chip):
+        try:
+            cost = sram_cost(macro.size_kib, macro.width_bits, technology.node_nm, technology.sram_device)
+        except UserError as error:
+            raise UserError(f"chip {chip.name!r}: {macro.key}: {error}") from None
+        costs[macro.name] = (macro, cost)
+    return costs
 
 
 def check_access_times(chip: Chip) -> None:

@@ -48,7 +48,7 @@ every_source = pytest.mark.parametrize("path", SOURCES, ids=NAMES)
 
 
 def imports(path: Path) -> list[tuple[int, str, bool]]:
-    """(line, what, whether it is ours): `numpy.typing` -> "numpy", False; `..simulator.trace` -> "simulator/trace", True."""
+    """(line, what, ours): `numpy.typing` -> "numpy", False; `..simulator.trace` -> "simulator/trace", True."""
     found = []
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):

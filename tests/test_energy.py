@@ -12,7 +12,7 @@ from sparsespike.simulator.activity import Action, Activity, Cause
 from sparsespike.simulator.energy import (
     COMPONENT_OF,
     COMPONENTS,
-    PRIMITIVES,
+    Primitives,
     action_prices,
     energy_names,
     leakage_mw,
@@ -229,7 +229,7 @@ def scaled(name: str, factor: float):
 
 @pytest.mark.parametrize("name", USES)
 def test_doubling_a_primitive_doubles_its_share_of_the_actions_made_of_it_and_no_others(name):
-    assert set(USES) == {*PRIMITIVES, "LPDDR4"}
+    assert set(USES) == {*Primitives.model_fields, "LPDDR4"}
     pure, mixed = (set(actions.split()) for actions in USES[name].split("|"))
     assert pure | mixed <= {action.key for action in Action}
     none, once, twice = (action_prices(CHIP, scaled(name, factor)) for factor in (0.0, 1.0, 2.0))

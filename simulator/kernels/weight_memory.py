@@ -123,8 +123,9 @@ def fetch_cycles(layout, sizes, first_row, taps, core, bank_load):
 
 
 @allocating_kernel
-def accumulate_cycles(layout, sizes, outputs, first_row, taps, core, first, owned, bank_load):
+def accumulate_cycles(layout, sizes, outputs, bounds, first_row, taps, core, bank_load):
     """Cycles of the lane groups of the valid rows, one row after the other (R3). bank_load: scratch."""
+    first, owned = bounds[core], bounds[core + 1] - bounds[core]
     bank_load[:] = 0
     cycles, filled, fullest = 0, 0, 0
     for tap in taps:
@@ -187,7 +188,7 @@ def measure_events(layout, sizes, outputs, bounds, valid, channels):
                     continue
                 costs.fetch[event, core] = fetch_cycles(layout, sizes, first_row, inside, core, weight_load)
                 costs.accumulate[event, core] = accumulate_cycles(
-                    layout, sizes, outputs, first_row, inside, core, bounds[core], owned, accumulator_load
+                    layout, sizes, outputs, bounds, first_row, inside, core, accumulator_load
                 )
                 for tap in inside:
                     row = first_row + tap
