@@ -8,12 +8,27 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from . import __version__
 from .simulator.errors import UserError
 
+
+class _StopError(Exception):
+    """Ctrl-C, with what it left behind in words; the command-line library swallows a KeyboardInterrupt's text."""
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise _StopError(str(stop) or "interrupted; what was finished is kept, nothing is half-written") from None
+
+
 app = typer.Typer(
     name="sparsespike",
+    cls=_Commands,
     help="Simulate sparse spiking transformers, spike by spike, on a neuromorphic accelerator.",
     epilog="Start with: sparsespike demo",
     rich_markup_mode="rich",
@@ -247,9 +262,8 @@ def main() -> None:
         sys.exit(app(prog_name="sparsespike", standalone_mode=False) or 0)
     except UserError as error:
         _fail(str(error), 2)
-    except (typer.Abort, KeyboardInterrupt) as error:
-        reason = error if isinstance(error, KeyboardInterrupt) else error.__cause__
-        _fail(str(reason or "") or "interrupted; what was finished is kept, nothing is half-written", 130)
+    except (_StopError, KeyboardInterrupt) as error:
+        _fail(str(error) or "interrupted", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: not a mistake
         sys.exit(0)

@@ -224,7 +224,7 @@ def scaled(name: str, factor: float):
     entry = entries[name]
     numbers = {key: getattr(entry, key) * factor for key in ("low_pj", "value_pj", "high_pj")}
     entries[name] = entry.model_copy(update=numbers)
-    return TABLE.model_copy(update={group: entries})
+    return TABLE.model_copy(update={group: entries if group == "dram" else Primitives(**entries)})
 
 
 @pytest.mark.parametrize("name", USES)
@@ -288,7 +288,7 @@ SCAN_SOURCE = 'source = "Aladdin 45 nm component library: 8-bit register 0.083 p
 BAD_TABLES = {
     "a missing and an unknown primitive": (
         [("[primitives.add_bit]", "[primitives.ad_bit]")],
-        ["missing: add_bit", "ad_bit (did you mean 'add_bit'?)"],
+        ["primitives.add_bit: missing", "primitives.ad_bit: unknown key; did you mean 'primitives.add_bit"],
     ),
     "low above the value": (
         [(LOW, LOW.replace("low_pj = 0.003\n", "low_pj = 0.0032\n"))],
@@ -311,7 +311,7 @@ BAD_TABLES = {
     ),
     "faults inside entries and missing ones": (
         [(SCAN_SOURCE, ""), ("[primitives.router_bit]", "[primitives.rooter_bit]")],
-        ["primitives.register_bit.source", "missing: router_bit", "did you mean 'router_bit'?"],
+        ["primitives.register_bit.source", "primitives.router_bit: missing", "did you mean 'primitives.router_bit"],
     ),
 }
 

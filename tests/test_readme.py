@@ -1,0 +1,86 @@
+"""The README is true: its commands run in order in an empty folder and print what it says; its figures are generated."""
+
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sparsespike.analysis.gallery import CAPTIONS
+from sparsespike.analysis.readme import GALLERY
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+PROMPT, SKIP = "$ ", "..."
+BLOCK = re.compile(r"^```(?P<kind>console|python)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command or a script of the README, and the lines that it is said to print."""
+
+    arguments: tuple[str, ...]
+    printed: tuple[str, ...] = ()
+
+
+def steps(text: str) -> list[Step]:
+    """Everything that can be run: `$ sparsespike …` lines of console blocks with their output, and python blocks.
+
+    Other commands (make, pip, git) change the machine and are left to the reader.
+    """
+    found = []
+    for block in BLOCK.finditer(text):
+        if block["kind"] == "python":
+            found.append(Step((sys.executable, "-c", block["body"])))
+            continue
+        for part in re.split(r"^(?=\$ )", block["body"].replace("\\\n", ""), flags=re.MULTILINE):
+            command, _, printed = part.partition("\n")
+            if command.startswith(f"{PROMPT}sparsespike "):
+                words = shlex.split(command.removeprefix(PROMPT), comments=True)
+                found.append(Step((sys.executable, "-m", "sparsespike.cli", *words[1:]), tuple(printed.splitlines())))
+    return found
+
+
+def missing(expected: tuple[str, ...], printed: str) -> list[str]:
+    """Expected lines that were not printed; white space at the ends and lines of dots do not count."""
+    lines = {line.strip() for line in printed.splitlines()}
+    return [line for line in expected if line.strip() and line.strip() != SKIP and line.strip() not in lines]
+
+
+def test_steps_are_found_in_order() -> None:
+    text = "```console\n$ make\n$ sparsespike hardware \\\n edge  # one\nname = 1\n...\n$ sparsespike x\n```\n```python\n1\n```\n"
+    first, second, third = steps(text)
+    assert first.arguments[3:] == ("hardware", "edge")
+    assert first.printed == ("name = 1", "...")
+    assert second.arguments[3:] == ("x",)
+    assert third.arguments[1:] == ("-c", "1\n")
+
+
+def test_what_is_not_printed_is_missed() -> None:
+    assert missing(("  a b", "...", "", "c"), "a b\nd\n") == ["c"]
+
+
+@pytest.mark.slow
+def test_the_readme_runs(tmp_path: Path) -> None:
+    found = steps(README.read_text("utf-8"))
+    assert len(found) >= 3
+    for step in found:
+        done = subprocess.run(step.arguments, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, (step.arguments, done.stderr)
+        assert missing(step.printed, done.stdout) == [], step.arguments
+
+
+def test_figures_come_from_the_demo() -> None:
+    text = README.read_text("utf-8")
+    blocks = re.findall(r"<!-- figures:([\w-]+) -->\n(.*?)<!-- /figures:\1 -->", text, re.DOTALL)
+    assert blocks
+    assert all(content.strip() for _, content in blocks)
+    # a picture that stands outside of a block, or is not in the gallery, was not made by `make figures`
+    inside = "".join(content for _, content in blocks)
+    for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text):
+        assert picture in inside
+        assert (ROOT / picture).parent == ROOT / GALLERY
+        assert (ROOT / picture).is_file()
+        assert Path(picture).stem in CAPTIONS
