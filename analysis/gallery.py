@@ -16,7 +16,7 @@ from .results import effects_figure, scatter_figure
 from .store import Row
 from .style import blank, save, styled
 from .tables import Table
-from .views import Report, cause_table, component_table, images_of, layer_table, layers_of, per_image
+from .views import Report, cause_table, component_table, images_of, layer_table, layers_of, per_image, verified_line
 
 TOKEN_IMAGES = 6
 TABLES_FILE = "tables.json"
@@ -51,12 +51,12 @@ def write_demo(gallery: Gallery, out: Path) -> Path:
     tables = {name: table.to_json() for name, table in gallery.tables.items()}
     write_text(out / TABLES_FILE, json.dumps(tables, indent=1) + "\n")
     with styled():
-        figures = demo_figures(gallery)
-        for name, figure in figures.items():
-            save(figure, out / "figures", name)
-        pictures = {name: Picture(figure, CAPTIONS[name], CAPTIONS[name]) for name, figure in figures.items()}
-        path = out / "report.html"
-        write_page(path, "sparsespike: the demo", _lead(gallery), _sections(gallery, pictures), _provenance(gallery))
+        pictures = {
+            name: Picture(save(figure, out / "figures", name), CAPTIONS[name])
+            for name, figure in demo_figures(gallery).items()
+        }
+    path = out / "report.html"
+    write_page(path, "sparsespike: the demo", _lead(gallery), _sections(gallery, pictures), _provenance(gallery))
     return path
 
 
@@ -136,7 +136,9 @@ def _lead(gallery: Gallery) -> str:
 def _sections(gallery: Gallery, pictures: Mapping[str, Picture]) -> list[Section]:
     report, tables = gallery.chips[SHOWN_CHIP], gallery.tables
     return [
-        Section("One ticket on three chips", [tables["chips"], pictures["energy"]]),
+        Section(
+            "One ticket on three chips", [tables["chips"], verified_line(gallery.chips.values()), pictures["energy"]]
+        ),
         Section("What pruning saves", [tables["ablation"], pictures["ablation"]]),
         Section("Which tokens stay", [pictures["tokens"]]),
         Section(

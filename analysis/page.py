@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from ..simulator.files import write_text
-from .style import svg
 from .tables import Table
 
 _CSS = """
@@ -24,7 +21,7 @@ h2 { font-size: 1.2rem; margin: 2.5rem 0 .5rem; padding-top: .75rem; border-top:
 p { max-width: 46rem; }
 figure { margin: 1.25rem 0; }
 figcaption { font-weight: 600; margin-bottom: .4rem; }
-figure svg { width: 100%; height: auto; max-width: 58rem; }
+figure svg { max-width: 100%; height: auto; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .75rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
@@ -41,11 +38,10 @@ dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with the sentence that says what to see in it; `label` is its text for readers who cannot see it."""
+    """A figure as SVG text, and the sentence that says what to see in it."""
 
-    figure: Figure
+    svg: str
     caption: str
-    label: str
 
 
 Part = str | Table | Picture
@@ -91,10 +87,10 @@ def _part(part: Part) -> str:
 
 def _picture(picture: Picture) -> str:
     """The figure as an element of the page: without metadata, and with names that no other figure of the page has."""
-    text = re.sub(r"<metadata>.*?</metadata>", "", svg(picture.figure), flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>", "", picture.svg, flags=re.DOTALL)
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
-    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>f{zlib.crc32(picture.label.encode()):08x}-", text)
-    attributes = f'role="img" aria-label="{html.escape(picture.label, quote=True)}"'
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>f{zlib.crc32(picture.caption.encode()):08x}-", text)
+    attributes = f'role="img" aria-label="{html.escape(picture.caption, quote=True)}"'
     text = text.replace("<svg ", f"<svg {attributes} ", 1)
     return f"<figure><figcaption>{html.escape(picture.caption)}</figcaption>{text}</figure>"
 

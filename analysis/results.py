@@ -95,5 +95,6 @@ def plot_results(rows: Sequence[Row], out: str | Path) -> list[Path]:
     paths: list[Path] = []
     with styled():
         for name, draw in (("latency_energy", scatter_figure), ("settings", effects_figure)):
-            paths += save(draw(rows), Path(out), name)
+            save(draw(rows), Path(out), name)
+            paths += [Path(out) / f"{name}.png", Path(out) / f"{name}.svg"]
     return paths

@@ -8,7 +8,7 @@ from ..simulator.hardware import load_chip
 from ..simulator.report import simulate
 from ..simulator.trace import load_trace
 from .console import progress, show
-from .views import cause_table, component_table, layer_table, summary_table
+from .views import cause_table, component_table, layer_table, summary_table, verified_line
 
 
 def run_single(
@@ -34,13 +34,5 @@ def run_single(
         component_table(plain),
         cause_table(plain),
     )
-    if plain.get("verified"):
-        show(verified_line(plain["verified"]))
-
-
-def verified_line(verified: Mapping[str, int]) -> str:
-    """What was compared, in a sentence."""
-    return (
-        f"verified: {verified['spikes']:,} spikes of {verified['neurons']:,} neuron updates, "
-        f"{verified['tokens']:,} token decisions and {verified['logits']:,} logits, all equal"
-    )
+    if verify:
+        show(verified_line([plain]))

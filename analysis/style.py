@@ -82,9 +82,9 @@ def svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write the figure as name.png and name.svg; returns both paths. Raises UserError where it cannot."""
-    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
-    write_whole(paths[0], lambda path: figure.savefig(path, format="png", metadata={"Software": None}))
-    write_text(paths[1], svg(figure))
-    return paths
+def save(figure: Figure, folder: Path, name: str) -> str:
+    """Write the figure as name.png and name.svg; returns the SVG text. Raises UserError where it cannot."""
+    write_whole(folder / f"{name}.png", lambda path: figure.savefig(path, format="png", metadata={"Software": None}))
+    text = svg(figure)
+    write_text(folder / f"{name}.svg", text)
+    return text

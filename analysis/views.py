@@ -1,6 +1,6 @@
 """What a report says, as tables: several runs side by side, and one run by layer, cause and component."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..simulator.hardware import Chip, chip_names, load_chip
@@ -26,6 +26,7 @@ def per_image(report: Report) -> dict[str, float]:
     }
 
 
+VERIFIED = ("spikes", "neurons", "tokens", "logits")
 SUMMARY_COLUMNS = ("cycles", "latency", "energy", "DRAM", "SRAM")
 
 
@@ -60,6 +61,16 @@ def summary_table(reports: Mapping[str, Report], title: str, first: str = "chip"
 def _test_set(report: Report) -> str:
     known = report["provenance"]["trace"].get("ticket_integer_test_accuracy")
     return percent(float(known)) if known else "-"
+
+
+def verified_line(reports: Iterable[Report]) -> str:
+    """What `verify` compared in these runs, in a sentence: had one spike differed, there would be no report."""
+    parts = [report["verified"] for report in reports if report.get("verified")]
+    spikes, neurons, tokens, logits = (sum(part[key] for part in parts) for key in VERIFIED)
+    return (
+        f"verified: {spikes:,} spikes of {neurons:,} neuron updates, {tokens:,} token decisions and {logits:,} logits, "
+        "all equal to the integer network's"
+    )
 
 
 def layer_table(report: Report) -> Table:

@@ -76,7 +76,7 @@ class Builder:
         values = self.rng.normal(0, 40, (self.style.images, channels, height, width))
         self._pixels = np.clip(np.rint(values), -127, 127).astype(np.int8)
         self.streams[name] = Stream(name, "real", channels, height, width)
-        self._largest[name] = 127
+        self._largest[name] = 128
         return name
 
     def spikes(self, name: str, dense: NDArray[Any], height: int, width: int) -> str:

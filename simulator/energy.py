@@ -127,7 +127,7 @@ class EnergyTable(Part):
     """Prices of one technology. sha256 is of the file's text."""
 
     name: str
-    node_nm: int
+    node_nm: int = Field(ge=3, le=180)  # as in a chip file
     description: str
     primitives: Primitives
     geometry: Geometry

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from math import ceil, log
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UserError
 from .hardware import Chip
+
+Point = TypeVar("Point", int, float)
 
 COLUMNS = ("read_pJ", "write_pJ", "leak_mW_350K", "access_ns", "area_mm2")
 
@@ -55,6 +58,15 @@ def _table() -> dict[tuple[int, str], dict[tuple[float, int], NDArray[np.float64
     return table
 
 
+def _grid(node_nm: int, device: str) -> dict[tuple[float, int], NDArray[np.float64]]:
+    """(size KiB, width bits) -> COLUMNS of one node and transistor type. Raises UserError where there is none."""
+    table = _table()
+    if (node_nm, device) not in table:
+        known = ", ".join(f"{node} nm {kind}" for node, kind in sorted(table))
+        raise UserError(f"technology: no SRAM table for {node_nm} nm {device}; there are: {known}")
+    return table[node_nm, device]
+
+
 @lru_cache(maxsize=4096)
 def sram_cost(size_kib: float, width_bits: int, node_nm: int, device: str) -> MacroCost:
     """Cost of one memory by log-log interpolation in size and width.
@@ -62,11 +74,7 @@ def sram_cost(size_kib: float, width_bits: int, node_nm: int, device: str) -> Ma
     A memory below 1 KiB or 32 bit is paid for as the smallest macro there is; a word beyond 256 bit is split over
     ceil(width / 256) parallel macros. Raises UserError for a node, device or size outside the table: no extrapolation.
     """
-    table = _table()
-    if (node_nm, device) not in table:
-        known = ", ".join(f"{node} nm {kind}" for node, kind in sorted(table))
-        raise UserError(f"technology: no SRAM table for {node_nm} nm {device}; there are: {known}")
-    grid = table[node_nm, device]
+    grid = _grid(node_nm, device)
     sizes = sorted({size for size, _ in grid})
     widths = sorted({width for _, width in grid})
     parts = ceil(width_bits / widths[-1])
@@ -83,7 +91,7 @@ def sram_cost(size_kib: float, width_bits: int, node_nm: int, device: str) -> Ma
     return MacroCost(read * parts, write * parts, leak * parts, access, area * parts)
 
 
-def _bracket(grid: list, value: float) -> tuple:
+def _bracket(grid: list[Point], value: float) -> tuple[Point, Point, float]:
     """Neighbours of a value in an ascending grid, and how far between them it lies on a logarithmic scale."""
     upper = next(point for point in grid if point >= value)
     lower = max(point for point in grid if point <= value)
@@ -114,21 +122,27 @@ OPERAND_WORD_BITS = 64
 
 
 def macro_costs(chip: Chip) -> dict[str, tuple[Macro, MacroCost]]:
-    """Macro name -> (the macro, the cost of one of its `count`)."""
-    technology, costs = chip.technology, {}
+    """Macro name -> (the macro, the cost of one of its `count`).
+
+    Raises UserError for a node that the table has not, else with every key whose memory it does not reach.
+    """
+    node, device = chip.technology.node_nm, chip.technology.sram_device
+    _grid(node, device)  # a missing node is said once, not for every memory
+    costs, faults = {}, []
     for macro in sram_macros(chip):
         try:
-            cost = sram_cost(macro.size_kib, macro.width_bits, technology.node_nm, technology.sram_device)
+            costs[macro.name] = (macro, sram_cost(macro.size_kib, macro.width_bits, node, device))
         except UserError as error:
-            raise UserError(f"chip {chip.name!r}: {macro.key}: {error}") from None
-        costs[macro.name] = (macro, cost)
+            faults.append(f"{_setting(chip, macro)}: {error}")
+    if faults:
+        raise UserError(f"chip {chip.name!r}: " + "; ".join(faults))
     return costs
 
 
 def check_access_times(chip: Chip) -> None:
     """Raise UserError for every SRAM that cannot answer within a clock period."""
     faults = [
-        f"{macro.key} = {macro.size_kib * _per_key(chip, macro):g}: a macro of {macro.size_kib:g} KiB answers in "
+        f"{_setting(chip, macro)}: a macro of {macro.size_kib:g} KiB answers in "
         f"{cost.access_ns:.2f} ns, but a clock period at {chip.clock_mhz:g} MHz is {chip.clock_period_ns:.2f} ns"
         for macro, cost in macro_costs(chip).values()
         if cost.access_ns > chip.clock_period_ns
@@ -137,5 +151,7 @@ def check_access_times(chip: Chip) -> None:
         raise UserError(f"chip {chip.name!r}: " + "; ".join(faults))
 
 
-def _per_key(chip: Chip, macro: Macro) -> int:
-    return chip.core.weight_banks if macro.name == "weights" else 1
+def _setting(chip: Chip, macro: Macro) -> str:
+    """The key that sets a macro's size, with its value: for weights that of all banks together."""
+    banks = chip.core.weight_banks if macro.name == "weights" else 1
+    return f"{macro.key} = {macro.size_kib * banks:g}"

@@ -19,8 +19,8 @@ class Recipe(Style):
     """A spiking transformer: convolutions with pools, then `depth` blocks with a selector before all but the first.
 
     sps: output channels of the convolutions; the last is the embedding. pools: those of them with a pool behind.
-    The last convolution is added to its input where the shapes agree. keep: ratio of tokens per selector, the i-th
-    leaves int(tokens x keep^i); 1 means no selectors.
+    The last convolution is added to its input where the shapes agree and no pool follows. keep: ratio of tokens per
+    selector, the i-th leaves int(tokens x keep^i); 1 means no selectors.
     """
 
     pixel_channels: int = 3
@@ -61,7 +61,7 @@ def synthetic_trace(recipe: Recipe | None = None, **changes: Any) -> Trace:
     builder = Builder(recipe)
     stream = builder.pixels(recipe.pixel_channels, recipe.height, recipe.width)
     for index, channels in enumerate(recipe.sps):
-        last = index > 0 and index == len(recipe.sps) - 1
+        last = index > 0 and index == len(recipe.sps) - 1 and index not in recipe.pools
         residual = stream if last and builder.streams[stream].channels == channels else ""
         stream = builder.conv(f"sps{index}", stream, channels, recipe.kernel, residual)
         if index in recipe.pools:

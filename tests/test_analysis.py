@@ -1,13 +1,9 @@
-"""The analysis room: exact fronts, sweeps that survive anything, figures and a page that stand alone."""
+"""The analysis room: exact fronts, tables that say what reports say, figures and a page that stand alone."""
 
 import json
-import os
 import re
-import signal
-import sqlite3
 import subprocess
 import sys
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sparsespike import UserError, load_chip, load_trace, simulate
-from sparsespike.analysis import gallery, readme, space, store, sweep
+from sparsespike import UserError
+from sparsespike.analysis import gallery, readme, store
 from sparsespike.analysis.frontier import non_dominated
 from sparsespike.analysis.page import Section, not_modelled, write_page
-from sparsespike.analysis.results import front_table, plot_results, read_rows
+from sparsespike.analysis.results import front_table, plot_results
 from sparsespike.analysis.style import blank, save, styled
 from sparsespike.analysis.tables import Table, kib, percent, si
 from sparsespike.analysis.views import layer_table, per_image, summary_table
-from sparsespike.simulator.trace import Trace, save_trace
+from sparsespike.simulator.trace import Trace
 
 # ---- the front
 
@@ -78,211 +74,6 @@ def test_table_forms_hold_every_cell_and_come_back() -> None:
     assert table.to_markdown().splitlines()[:3] == ["| name | value |", "| --- | ---: |", "| x & y | 1 |"]
     assert "x &amp; y" in table.to_html()
     assert "a &lt;title&gt;" in table.to_html()
-
-
-# ---- real material, small: one image, three chips
-
-
-@pytest.fixture(scope="session")
-def trace_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from sparsespike.model.export import trace_dataset
-    from sparsespike.model.tickets import shipped
-
-    path = tmp_path_factory.mktemp("analysis") / "digits.safetensors"
-    save_trace(trace_dataset(shipped("digits"), "digits", 2), path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def trace(trace_file: Path) -> Trace:
-    return load_trace(trace_file)
-
-
-@pytest.fixture(scope="session")
-def reports(trace: Trace) -> dict[str, dict[str, object]]:
-    return {name: simulate(trace, load_chip(name)).to_json() for name in ("edge", "mesh16", "dense")}
-
-
-SPACE = """
-chip = "edge"
-images = 1
-[axes]
-core.lanes = [1, 2, 4, 8]
-core.weight_kib = [0.125, 32.0]
-core.weight_format = ["bitmap", "csr"]
-"""
-
-
-@pytest.fixture
-def space_file(tmp_path: Path) -> Path:
-    path = tmp_path / "space.toml"
-    path.write_text(SPACE)
-    return path
-
-
-@pytest.fixture(scope="session")
-def swept(trace_file: Path, tmp_path_factory: pytest.TempPathFactory) -> list[store.Row]:
-    """The space above, swept without a break in one process."""
-    folder = tmp_path_factory.mktemp("sweep")
-    (folder / "space.toml").write_text(SPACE)
-    outcome = sweep.run_sweep(space.load_space(folder / "space.toml"), [trace_file], folder / "r.sqlite", jobs=1)
-    return list(outcome.rows)
-
-
-# ---- spaces and sweeps
-
-
-def test_a_space_is_the_whole_grid(space_file: Path) -> None:
-    found = space.load_space(space_file)
-    assert len(found.candidates) == 4 * 2 * 2
-    assert len({json.dumps(dict(candidate.settings)) for candidate in found.candidates}) == 16
-    chips = [candidate.chip for candidate in found.candidates if candidate.chip is not None]
-    assert {chip.core.lanes for chip in chips} == {1, 2, 4, 8}
-
-
-def test_shipped_spaces_are_possible() -> None:
-    for name in space.space_names():
-        assert all(candidate.chip is not None for candidate in space.load_space(name).candidates)
-
-
-def test_a_corner_without_a_chip_is_a_point_with_a_reason(tmp_path: Path, trace_file: Path) -> None:
-    path = tmp_path / "corner.toml"
-    path.write_text('chip = "edge"\nimages = 1\n[axes]\ncore.weight_word_bits = [8, 64]\ncore.index_bits = [0, 4]\n')
-    with pytest.raises(UserError, match="index_bits"):
-        space.load_space(path)
-    path.write_text('chip = "edge"\nimages = 1\n[axes]\ncore.weight_word_bits = [9, 64]\ncore.index_bits = [1, 4]\n')
-    outcome = sweep.run_sweep(space.load_space(path), [trace_file], tmp_path / "r.sqlite", jobs=1)
-    assert [row.feasible for row in outcome.rows] == [True, False, True, True]
-    assert "a word must hold a weight and its index" in outcome.rows[1].reason
-
-
-def test_what_does_not_fit_is_kept_with_its_reason(swept: list[store.Row]) -> None:
-    assert len(swept) == 16
-    for row in swept:
-        assert row.feasible == (row.settings["core.weight_kib"] == 32.0)
-        assert row.feasible or "weight" in row.reason
-    assert {row.trace.split()[0] for row in swept} == {"digits"}
-
-
-def test_a_point_is_what_simulate_says(swept: list[store.Row], trace: Trace) -> None:
-    row = next(row for row in swept if row.feasible)
-    report = simulate(trace, load_chip("edge", dict(row.settings)), images=1).to_json()
-    assert row.report is not None
-    assert {key: row.report[key] for key in ("cycles", "counts", "energy_pj")} == {
-        key: report[key] for key in ("cycles", "counts", "energy_pj")
-    }
-
-
-def test_known_points_are_not_run_again(
-    swept: list[store.Row], space_file: Path, trace_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "r.sqlite"
-    with store.open_store(out, create=True) as opened:
-        for row in swept[:-2]:
-            opened.add(row)
-    ran = []
-    monkeypatch.setattr(sweep, "simulate", lambda *args, **kwargs: ran.append(args) or simulate(*args, **kwargs))
-    outcome = sweep.run_sweep(space.load_space(space_file), [trace_file], out, jobs=1)
-    assert (len(ran), outcome.known) == (2, 14)
-    assert list(outcome.rows) == swept
-
-
-def test_another_programs_results_are_replaced(
-    swept: list[store.Row], space_file: Path, trace_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "r.sqlite"
-    with store.open_store(out, create=True) as opened:
-        for row in swept:
-            opened.add(row)
-    monkeypatch.setattr(sweep, "program_version", lambda: "0.0.0+another")
-    outcome = sweep.run_sweep(space.load_space(space_file), [trace_file], out, jobs=1)
-    assert outcome.known == 0
-    assert {row.program for row in read_rows(out)} == {"0.0.0+another"}
-    assert len(read_rows(out)) == len(swept)
-
-
-def test_parallel_equals_serial(swept: list[store.Row], space_file: Path, trace_file: Path, tmp_path: Path) -> None:
-    steps: list[tuple[int, int]] = []
-    found = space.load_space(space_file)
-    outcome = sweep.run_sweep(found, [trace_file], tmp_path / "r", jobs=2, step=lambda *step: steps.append(step))
-    assert list(outcome.rows) == swept
-    assert steps == [(done, 16) for done in range(17)]
-
-
-def test_an_interrupted_sweep_goes_on(swept: list[store.Row], space_file: Path, trace_file: Path) -> None:
-    """Ctrl-C reaches the whole group of processes, as it does in a terminal."""
-    out = space_file.parent / "r.sqlite"
-    arguments = ["sweep", trace_file, "--space", space_file, "--out", out, "--jobs", 2]
-    command = [sys.executable, "-m", "sparsespike.cli", *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while _points_in(out) < 1 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGINT)
-    _, complaint = process.communicate(timeout=60)
-    assert process.returncode == 130, complaint
-    assert re.fullmatch(r"interrupted; \d+ of 16 points are kept in .*, and the same command goes on .*\n", complaint)
-    kept = _points_in(out)
-    assert 1 <= kept < 16
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert f"{kept} were known" in done.stdout
-    assert read_rows(out) == swept
-
-
-def _points_in(path: Path) -> int:
-    if not path.exists():
-        return 0
-    try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
-            return int(connection.execute("SELECT count(*) FROM points").fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0
-    finally:
-        connection.close()
-
-
-def _foreign(path: Path) -> None:
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE points (key TEXT)")
-    connection.commit()
-    connection.close()
-
-
-def _newer(path: Path) -> None:
-    with store.open_store(path, create=True):
-        pass
-    connection = sqlite3.connect(path)
-    connection.execute(f"PRAGMA user_version = {store.VERSION + 1}")
-    connection.close()
-
-
-def _overwritten(path: Path) -> None:
-    with store.open_store(path, create=True) as opened:
-        for number in range(200):
-            opened.add(store.Row(str(number), "p", "t", "c", {"k": "v" * 300}, None, "none"))
-    content = bytearray(path.read_bytes())
-    content[4096 : 4096 + 6000] = b"\xff" * 6000
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize(
-    ("make", "text"),
-    [
-        (lambda path: path.write_text("hello, world" * 100), "not a result file"),
-        (_foreign, "not a result file"),
-        (_newer, "newer"),
-        (_overwritten, "damaged"),
-        (lambda path: path.mkdir(), "is a folder"),
-        (lambda path: path.write_text(""), "empty"),
-        (lambda path: None, "no such file"),
-    ],
-)
-def test_bad_result_files_are_refused(make: object, text: str, tmp_path: Path) -> None:
-    path = tmp_path / "r.sqlite"
-    make(path)  # type: ignore[operator]
-    with pytest.raises(UserError, match=text):
-        read_rows(path)
 
 
 # ---- views

@@ -6,6 +6,7 @@ from importlib import resources
 import pytest
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.hardware import Chip, chip_fields, chip_keys, chip_names, chip_text, load_chip
+from sparsespike.simulator.sram import macro_costs
 
 PRESETS = ("dense", "edge", "mesh16")
 KINDS = {"measured", "simulated", "quoted second-hand", "derived", "assumed"}
@@ -43,6 +44,17 @@ def test_dense_is_mesh16_with_the_sparsity_features_off_and_nothing_else():
     assert set(different) == {"name", "description", "core.weight_format", "token_unit.policy"}
     assert different["core.weight_format"] == ("csr", "dense")
     assert different["token_unit.policy"] == ("skip", "off")
+
+
+@pytest.mark.parametrize("name", ["mesh16", "dense"])
+def test_the_large_presets_hold_every_layer_of_the_cifar_spikformer_with_dense_weights(name):
+    # largest: 3 x 3 convolution of 384 channels; 24 outputs a core fill three 64-bit words per row
+    core = load_chip(name, {"core.weight_format": "dense"}).core
+    assert core.weight_kib * 1024 >= 384 * 9 * 3 * 8
+    assert core.pointer_kib * 1024 >= 4 * 384 * 9
+    # open outputs (R, P4): map widths 32 and 16 behind the pools, outputs a core 12 and 24
+    for width, owned in ((32, 12), (16, 24)):
+        assert (2 * width + 3 + core.contexts - 1) * owned <= core.accumulator_words
 
 
 def test_a_file_and_a_preset_of_the_same_text_are_the_same_chip(tmp_path):
@@ -94,7 +106,7 @@ BAD_FILES = {
     "a missing key": ([("\nlanes = 8\n", "\n")], ["core.lanes: missing"]),
     "a missing section": ([("[dram]", "[dran]")], ["dram: missing", "dran"]),
     "a word too narrow for an entry": ([("weight_word_bits = 64", "weight_word_bits = 11")], ["core.weight_word_bits"]),
-    "a bank smaller than a word": ([("weight_kib = 64.0", "weight_kib = 0.03")], ["core.weight_kib"]),
+    "a bank smaller than a word": ([("weight_kib = 96.0", "weight_kib = 0.03")], ["core.weight_kib"]),
     "faults of four kinds at once": (
         [
             ("\nlanes = 8", "\nlanse = 8\nlanes = 0"),
@@ -159,6 +171,17 @@ def test_a_chip_that_cannot_be_read_as_text_is_refused(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"odd\.toml: cannot be read"):
         load_chip(path)
+
+
+def test_memories_beyond_the_table_are_all_named_and_a_missing_node_once():
+    with pytest.raises(UserError) as caught:
+        macro_costs(load_chip("mesh16", {"core.spike_kib": 4096.0, "core.weight_kib": 65536.0}))
+    for fragment in ("core.weight_kib = 65536: a macro of 16384 KiB", "core.spike_kib = 4096: a macro of 4096 KiB"):
+        assert fragment in str(caught.value)
+    with pytest.raises(UserError) as caught:
+        macro_costs(load_chip("mesh16", {"technology.node_nm": 28}))
+    assert str(caught.value).count("28 nm") == 1
+    assert "core." not in str(caught.value)
 
 
 # --- replace ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The README is true: its commands run in order in an empty folder and print what it says; its figures are generated."""
+"""The README is true: its commands run in an empty folder and print what it says; its figures are generated."""
 
 import re
 import shlex
@@ -50,7 +50,8 @@ def missing(expected: tuple[str, ...], printed: str) -> list[str]:
 
 
 def test_steps_are_found_in_order() -> None:
-    text = "```console\n$ make\n$ sparsespike hardware \\\n edge  # one\nname = 1\n...\n$ sparsespike x\n```\n```python\n1\n```\n"
+    commands = "$ make\n$ sparsespike hardware \\\n edge  # one\nname = 1\n...\n$ sparsespike x\n"
+    text = f"```console\n{commands}```\n```python\n1\n```\n"
     first, second, third = steps(text)
     assert first.arguments[3:] == ("hardware", "edge")
     assert first.printed == ("name = 1", "...")

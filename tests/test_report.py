@@ -284,11 +284,40 @@ def test_a_report_comes_back_from_its_file_as_it_was(report, tmp_path):
     assert path.read_bytes() == first
 
 
+LAYER = {
+    "name": "fc",
+    "cycles": 9,
+    "cycles_by_cause": {},
+    "counts": {},
+    "synaptic_events": 0,
+    "spikes": 0,
+    "energy_pj": {"lanes": 1.0},
+}
+ENERGY = {"total": 1.0, "low": 0.5, "high": 2, "by_component": {"lanes": 1.0}, "by_layer": {"fc": 1.0}}
+SMALL = {
+    "schema_version": SCHEMA_VERSION,
+    "chip": "edge",
+    "images": 1,
+    "cycles": 9,
+    "cycles_per_image": [9],
+    "latency_s": 1e-6,
+    "cycles_by_cause": {},
+    "traffic_bytes": {},
+    "sram_bytes": 0,
+    "counts": {},
+    "energy_pj": ENERGY,
+    "area_mm2": 1.5,
+    "area_scope": "SRAM macros only",
+    "synaptic_events": 0,
+    "accuracy": 1.0,
+    "layers": [LAYER],
+    "provenance": {},
+}
+
+
 def whole(**changes) -> str:
     """The text of a small report that `load_report` takes, with changes; a value None takes the key away."""
-    keys = ("schema_version", "chip", "cycles", "cycles_by_cause", "energy_pj", "layers", "provenance")
-    data = dict.fromkeys(keys, 1) | changes
-    return json.dumps({key: value for key, value in data.items() if value is not None})
+    return json.dumps({key: value for key, value in (SMALL | changes).items() if value is not None})
 
 
 BAD_REPORTS = {
@@ -296,8 +325,18 @@ BAD_REPORTS = {
     "empty": ("", "not JSON, or cut off"),
     "newer": (whole(schema_version=SCHEMA_VERSION + 1), f"version {SCHEMA_VERSION + 1} is newer"),
     "of no version": (whole(schema_version="first"), "schema_version"),
-    "without a version": (whole(schema_version=None), "missing: schema_version"),
-    "without two keys": (whole(layers=None, cycles=None), "missing: cycles, layers"),
+    "without a version": (whole(schema_version=None), "schema_version: missing"),
+    "without two keys": (whole(layers=None, cycles=None), "cycles: missing; layers: missing"),
+    "newer and of other keys": (f'{{"schema_version": {SCHEMA_VERSION + 1}}}', "is newer"),
+    "with text for a number": (whole(latency_s="fast"), "latency_s: "),
+    "with a number for the layers": (whole(layers=1), "layers: "),
+    "with a layer without counts": (
+        whole(layers=[{k: v for k, v in LAYER.items() if k != "counts"}]),
+        r"layers\.0\.counts: missing",
+    ),
+    "with a number for its energy": (whole(energy_pj=1.0), "energy_pj: "),
+    "without a total": (whole(energy_pj={**ENERGY, "total": None}), r"energy_pj\.total: "),
+    "of no images": (whole(images=0), "images: "),
     "foreign": ('{"name": "something else"}', "not a report of sparsespike"),
     "a list": ("[1, 2]", "not a report of sparsespike"),
     "a number": ("3", "not a report of sparsespike"),

@@ -81,7 +81,7 @@ class Producer:
 
 @dataclass
 class Consumer:
-    """C1 to C5. work(flit) gives service cycles; sweep(step) the cycles of its sweep; log one line per flit taken in."""
+    """C1 to C5. work(flit), sweep(step): their cycles; log: (flit, begin, end) of each service."""
 
     expects: int
     work: object
@@ -131,7 +131,9 @@ class Phase:
         while any(self.steps - 1 not in consumer.released for consumer in self.consumers.values()):
             grants = self._router_grants(cycle)
             sending = [producer for producer in self.producers if self._may_send(producer, cycle)]
-            starting = [c for c in self.consumers.values() if c.fifo and c.fifo[0][1] <= cycle and c.busy_until <= cycle]
+            starting = [
+                c for c in self.consumers.values() if c.fifo and c.fifo[0][1] <= cycle and c.busy_until <= cycle
+            ]
             for router, output, port in grants:
                 self._move(router, output, port, cycle)
             for producer in sending:
@@ -171,7 +173,12 @@ class Phase:
         if output == LOCAL:
             return router in self.at and len(self.at[router].fifo) < self.fifo_depth
         column, row = router % self.floor.columns, router // self.floor.columns
-        edge = {NORTH: row == 0, SOUTH: row == self.floor.rows - 1, WEST: column == 0, EAST: column == self.floor.columns - 1}
+        edge = {
+            NORTH: row == 0,
+            SOUTH: row == self.floor.rows - 1,
+            WEST: column == 0,
+            EAST: column == self.floor.columns - 1,
+        }
         if edge[output]:
             return False
         return len(self.buffers[self.floor.neighbour(router, output)][OPPOSITE[output]]) < self.depth

@@ -1,0 +1,22 @@
+"""Where a run of the simulator and one of the oracle differ, in words."""
+
+from sparsespike.simulator.activity import Action, Cause
+
+
+def differences(activity, slow):
+    """One line per layer's cycles, cause, count or synaptic events that differ; empty where all is equal."""
+    found = []
+    for index, name in enumerate(slow.layers):
+        for image, cycles in enumerate(slow.cycles):
+            if activity.cycles[image, index] != cycles[index]:
+                fast = int(activity.cycles[image, index])
+                found.append(f"layer {index} {name!r}, image {image}: {fast} cycles, the oracle {cycles[index]}")
+        for kind, fast, right in ((Cause, activity.causes, slow.causes), (Action, activity.counts, slow.counts)):
+            for member in kind:
+                have, want = int(fast[index, member]), right[index][member.name]
+                if have != want:
+                    found.append(f"layer {index} {name!r}: {member.name} {have}, the oracle {want}")
+        if activity.synaptic_events[index] != slow.synaptic_events[index]:
+            have, want = int(activity.synaptic_events[index]), slow.synaptic_events[index]
+            found.append(f"layer {index} {name!r}: {have} synaptic events, the oracle {want}")
+    return found

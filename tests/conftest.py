@@ -1,0 +1,54 @@
+"""Material that several test files share: a small real trace, its reports, and a swept space."""
+
+from pathlib import Path
+
+import pytest
+from sparsespike import load_chip, load_trace, simulate
+from sparsespike.analysis import space, store, sweep
+from sparsespike.simulator.trace import Trace, save_trace
+
+
+@pytest.fixture(scope="session")
+def trace_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from sparsespike.model.export import trace_dataset
+    from sparsespike.model.tickets import shipped
+
+    path = tmp_path_factory.mktemp("analysis") / "digits.safetensors"
+    save_trace(trace_dataset(shipped("digits"), "digits", 2), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trace(trace_file: Path) -> Trace:
+    return load_trace(trace_file)
+
+
+@pytest.fixture(scope="session")
+def reports(trace: Trace) -> dict[str, dict[str, object]]:
+    return {name: simulate(trace, load_chip(name)).to_json() for name in ("edge", "mesh16", "dense")}
+
+
+SPACE = """
+chip = "edge"
+images = 1
+[axes]
+core.lanes = [1, 2, 4, 8]
+core.weight_kib = [0.125, 32.0]
+core.weight_format = ["bitmap", "csr"]
+"""
+
+
+@pytest.fixture
+def space_file(tmp_path: Path) -> Path:
+    path = tmp_path / "space.toml"
+    path.write_text(SPACE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def swept(trace_file: Path, tmp_path_factory: pytest.TempPathFactory) -> list[store.Row]:
+    """The space above, swept without a break in one process."""
+    folder = tmp_path_factory.mktemp("sweep")
+    (folder / "space.toml").write_text(SPACE)
+    outcome = sweep.run_sweep(space.load_space(folder / "space.toml"), [trace_file], folder / "r.sqlite", jobs=1)
+    return list(outcome.rows)

@@ -1,0 +1,186 @@
+"""The simulator against its slow twin, exactly: cycles, causes, counts and synaptic events on seeded random cases."""
+
+import ast
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from agreement import differences
+from cases import chip_with, make_case
+from oracle import simulate_slowly
+from oracle.dram import Memory
+from oracle.setting import Setting
+from sparsespike.simulator.builder import Builder, Style
+from sparsespike.simulator.engine import run
+from sparsespike.simulator.errors import UserError
+from sparsespike.simulator.synthetic import mlp_trace, synthetic_trace
+from sparsespike.simulator.trace import Events
+
+SEEDS = range(200)
+
+
+@cache
+def slow(seed):
+    """The oracle's result; the proportions below need it again."""
+    case = make_case(seed)
+    return simulate_slowly(case.trace, case.chip)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_simulator_equals_the_oracle(seed):
+    case = make_case(seed)
+    found = differences(run(case.trace, case.chip), slow(seed))
+    assert not found, f"seed {seed}: {len(found)} differences, the first:\n" + "\n".join(found[:5])
+
+
+def test_most_cases_are_worth_comparing():
+    """At least half have 2 cores, 2 layers and 200 flits, and every mechanism of the chip occurs in several."""
+    large, seen = 0, dict.fromkeys(SIGNS, 0)
+    for seed in SEEDS:
+        case, result = make_case(seed), slow(seed)
+        large += case.chip.cores >= 2 and len(case.trace.layers) >= 2 and result.flits >= 200
+        for name, sign in SIGNS.items():
+            seen[name] += any(sign(index, case, result) for index in range(len(result.layers)))
+    assert large >= len(SEEDS) / 2
+    rare = {name: count for name, count in seen.items() if count < 8}
+    assert not rare, f"mechanisms that hardly occur: {rare}"
+
+
+SIGNS = {
+    "spilled data": lambda index, case, result: result.counts[index]["DRAM_WRITE"] > 0,
+    "weights of a later image": lambda index, case, result: (
+        case.trace.images > 1 and not Memory(Setting(case.trace, case.chip)).resident
+    ),
+    "waiting for DRAM": lambda index, case, result: index > 0 and result.causes[index]["DRAM"] > 0,
+    "conflicts": lambda index, case, result: result.causes[index]["BANK_CONFLICT"] > 0,
+    "fetching": lambda index, case, result: result.causes[index]["WEIGHT_FETCH"] > 0,
+    "waiting for a context": lambda index, case, result: result.causes[index]["GRANT_WAIT"] > 0,
+    "waiting for flits": lambda index, case, result: result.causes[index]["NETWORK"] > 0,
+    "uneven cores": lambda index, case, result: result.causes[index]["BARRIER"] > 0,
+    "graded spikes": lambda index, case, result: result.counts[index]["MULTIPLY_ADD"] > 0,
+    "scans": lambda index, case, result: result.counts[index]["SCAN"] > 0,
+    "scorers": lambda index, case, result: result.counts[index]["SELECTOR_MAC"] > 0,
+    "ranking": lambda index, case, result: result.counts[index]["SCORE_COMPARE"] > 0,
+    "attention": lambda index, case, result: result.counts[index]["AND_POPCOUNT"] > 0,
+    "pools": lambda index, case, result: result.counts[index]["POOL_OR"] > 0,
+}
+
+
+def test_the_simulator_is_not_compared_with_itself():
+    """The oracle imports the contract (trace, enums) alone."""
+    allowed = {"sparsespike.simulator.trace"}
+    for path in (Path(__file__).parent / "oracle").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module.startswith("sparsespike"):
+                assert node.module in allowed, f"{path.name} imports {node.module}"
+            if isinstance(node, ast.Import):
+                assert not any(alias.name.startswith(("sparsespike", "numpy", "numba")) for alias in node.names)
+
+
+# ---- the chip's own arithmetic, held against the trace ----
+
+RECIPE = {
+    "images": 2,
+    "timesteps": 3,
+    "height": 6,
+    "width": 6,
+    "weight_density": 0.4,
+    "spike_density": 0.2,
+    "keep": 0.6,
+}
+
+
+@cache
+def network():
+    """A small transformer with a learned selector, and its shadow."""
+    return synthetic_trace(seed=5, depth=3, **RECIPE)
+
+
+@pytest.mark.parametrize("policy", ["skip", "gate", "off"])
+@pytest.mark.parametrize("order", ["time_outer", "time_inner"])
+def test_verify_accepts_a_true_trace(policy, order):
+    trace = network()
+    result = run(trace, chip_with(token_unit__policy=policy, core__order=order), verify=True)
+    assert result.verified is not None
+    assert result.verified.logits == trace.logits.size
+    assert result.verified.tokens > 0
+    assert result.verified.spikes > 500
+    assert result.verified.neurons > result.verified.spikes
+
+
+def test_verify_accepts_saturating_potentials_and_graded_input():
+    trace = mlp_trace(largest=5, residual=True, widths=(16, 16, 16), potential_bits=8, spike_density=0.4, classes=3)
+    chip = chip_with()
+    result = run(trace, chip, verify=True)
+    assert result.saturations > 0
+    assert differences(result, simulate_slowly(trace, chip)) == []
+
+
+def flipped(trace, name, row, channel):
+    """The trace with one spike of a stream more, or one fewer."""
+    stream = trace.streams[name]
+    dense = stream.events.to_dense(stream.channels)
+    dense[row, channel] ^= 1
+    return replace(trace, streams={**trace.streams, name: replace(stream, events=Events.from_dense(dense))})
+
+
+def kept_row(trace, layer, image, time, place):
+    """The row of a token that the layer works on, in its target."""
+    tokens = trace.streams[layer.target].tokens
+    token = int(trace.kept[layer.selector][image][place]) if layer.selector >= 0 else place
+    return (image * trace.numerics.timesteps + time) * tokens + token
+
+
+@pytest.mark.parametrize(
+    "name", ["sps0", "sps1", "pool1", "block0.qkv", "block0.attention", "block0.fc1", "block1.qkv", "block2.fc1"]
+)
+def test_verify_refuses_one_wrong_spike(name):
+    trace = network()
+    layer = trace.layer(name)
+    wrong = flipped(trace, layer.target, kept_row(trace, layer, 1, 2, 0), 1)
+    with pytest.raises(UserError, match=f"'{name}'"):
+        run(wrong, chip_with(), verify=True)
+    run(wrong, chip_with())  # without --verify a trace is replayed as it is
+
+
+def test_verify_looks_at_dropped_tokens_only_where_they_are_computed():
+    trace = network()
+    layer = trace.layer("block2.fc1")
+    dropped = next(token for token in range(9) if token not in trace.kept[1][0])
+    wrong = flipped(trace, layer.target, dropped, 0)
+    run(wrong, chip_with(), verify=True)
+    with pytest.raises(UserError, match=r"'block2\.fc1'"):
+        run(wrong, chip_with(token_unit__policy="off"), verify=True)
+
+
+def test_verify_refuses_a_wrong_logit():
+    trace = network()
+    logits = trace.logits.copy()
+    logits[1, 3] += 1
+    with pytest.raises(UserError, match="'head'"):
+        run(replace(trace, logits=logits), chip_with(), verify=True)
+
+
+@pytest.mark.parametrize("form", ["learned", "rate"])
+def test_verify_refuses_a_wrong_choice_of_tokens(form):
+    builder = Builder(Style(images=1, timesteps=2, weight_density=0.6, spike_density=0.3, seed=3))
+    given = builder.spikes("given", builder.rng.integers(0, 2, (1, 2, 6, 12)), 2, 3)
+    builder.select("choice", given, 3, form)
+    trace = builder.trace()
+    run(trace, chip_with(), verify=True)
+    kept = trace.kept[0].copy()
+    kept[0, 0] = next(token for token in range(6) if token not in kept[0])
+    with pytest.raises(UserError, match="'choice'"):
+        run(replace(trace, kept=(np.sort(kept, axis=1),)), chip_with(), verify=True)
+
+
+@pytest.mark.slow
+def test_a_real_sized_layer_agrees():
+    """384 to 1536 channels on 16 cores: wider rows, longer trees and more flits than the random cases have."""
+    trace = mlp_trace(widths=(384, 1536), height=1, width=2, timesteps=2, spike_density=0.15, seed=11)
+    chip = chip_with(
+        mesh__columns=4, mesh__rows=4, core__lanes=16, core__accumulator_banks=16, core__contexts=4, core__index_bits=4
+    )
+    assert differences(run(trace, chip), simulate_slowly(trace, chip)) == []
