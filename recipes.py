@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .simulator.report import Report
 
 DEMO_CHIPS = ("edge", "mesh16", "dense")
-DEMO_IMAGES = 12  # simulated; the accuracy on the whole test set stands in the tickets
+DEMO_IMAGES = 8  # simulated; the accuracy on the whole test set stands in the tickets
 # ticket -> what it is, from the dense network to the sparse one
 ABLATION = {
     "digits-dense": "dense weights, all tokens",

@@ -13,25 +13,11 @@ from .capacity import kept_count, worked_count
 from .counts import attention_order, count_layer, count_transfers
 from .dram import Channel
 from .hardware import Chip
-from .kernels.consumer import CAUSES
 from .kernels.encoder import Flits
 from .phase import Work, encode_phase, list_work
 from .placement import LayerPlan, Placement, hidden_weights, place
 from .trace import Attention, Head, Pool, Select, Trace
 from .verify import Tally
-
-# Columns of the kernels' causes in terms of the activity's.
-KERNEL_CAUSES = (
-    Cause.COMPUTE,
-    Cause.BANK_CONFLICT,
-    Cause.WEIGHT_FETCH,
-    Cause.CONTROL,
-    Cause.GRANT_WAIT,
-    Cause.NETWORK,
-    Cause.NEURON_SWEEP,
-    Cause.BARRIER,
-)
-assert len(KERNEL_CAUSES) == CAUSES
 
 
 @dataclass
@@ -170,8 +156,7 @@ def _time_phase(
     causes[:, Cause.BARRIER] = outcome.cycles
     assert plan.phase is not None
     cores = plan.phase.consumer_cores
-    causes[cores] = 0
-    causes[cores[:, None], np.array(KERNEL_CAUSES)] = outcome.causes
+    causes[cores] = outcome.causes
     return _Timing(outcome.cycles, causes)
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .activity import Cause
 from .hardware import Chip
-from .kernels.consumer import CAUSES, Service, Steps
+from .kernels.consumer import BARRIER, GRANT_WAIT, NETWORK, NEURON_SWEEP, SERVICE, Steps
 from .kernels.encoder import Flits, Rows, encode
 from .kernels.event_loop import DEADLOCK, OUT_OF_ORDER, Ports, new_registers, run_phase
 from .kernels.neuron_array import Values
@@ -16,6 +17,12 @@ from .placement import LayerPlan, Placement
 from .trace import Conv, Head, Linear, Select
 
 NO_VALUES = np.zeros(0, np.uint8)
+BOOKED = {
+    GRANT_WAIT: Cause.GRANT_WAIT,
+    NETWORK: Cause.NETWORK,
+    NEURON_SWEEP: Cause.NEURON_SWEEP,
+    BARRIER: Cause.BARRIER,
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a phase took: cycles, int64[consumers, CAUSES], flits over links, int64[consumers] flits consumed."""
+    """What a phase took: cycles, int64[consumers, Cause], flits over links, int64[consumers] flits consumed."""
 
     cycles: int
     causes: NDArray[np.int64]
@@ -80,20 +87,34 @@ def run(placement: Placement, plan: LayerPlan, work: Work, flits: Flits, sums: N
     """
     chip, phase = placement.chip, plan.phase
     assert phase is not None
-    if not len(work.token):
-        return Outcome(
-            0, np.zeros((len(phase.consumers), CAUSES), np.int64), 0, np.zeros(len(phase.consumers), np.int64)
-        )
     size = MeshSize(chip.router_columns, chip.routers, chip.mesh.buffer_flits, chip.flit_cycles)
     ports = Ports(phase.producers, phase.consumers, chip.core.fifo_flits, phase.trees.masks)
     steps = _steps(placement, plan, work)
     registers = new_registers(size, ports, flits, steps)
     values = values_of(placement, plan, work, sums)
-    status, cycles, hops = run_phase(size, ports, flits, steps, _service(plan), values, registers)
+    status, cycles, hops = run_phase(size, ports, flits, steps, plan.service, values, registers)
     if status in (DEADLOCK, OUT_OF_ORDER):
         kind = "stands still" if status == DEADLOCK else "delivers a flit after its step was closed"
         raise RuntimeError(f"layer {plan.layer.name!r}: the mesh {kind}; this is a bug of the simulator")
-    return Outcome(cycles, registers.consumers.causes, hops, registers.consumers.taken)
+    return Outcome(cycles, _causes(plan, flits, registers.consumers.spent), hops, registers.consumers.taken)
+
+
+def _causes(plan: LayerPlan, flits: Flits, spent: NDArray[np.int64]) -> NDArray[np.int64]:
+    """C9, R4: int64[consumers, Cause]; the loop's cycles of service are split by what the events cost."""
+    causes = np.zeros((len(spent), len(Cause)), np.int64)
+    for column, cause in BOOKED.items():
+        causes[:, cause] = spent[:, column]
+    if plan.stored is not None:
+        assert plan.phase is not None
+        cores, costs = plan.phase.consumer_cores, plan.stored.costs
+        events = np.bincount(flits.event[flits.event >= 0], minlength=len(costs.fetch))
+        compute, accumulate = events @ costs.lanes_cycles[:, cores], events @ costs.accumulate[:, cores]
+        causes[:, Cause.COMPUTE] = compute
+        causes[:, Cause.BANK_CONFLICT] = accumulate - compute
+        causes[:, Cause.WEIGHT_FETCH] = events @ np.maximum(costs.fetch - costs.accumulate, 0)[:, cores]
+    busy = causes[:, [Cause.COMPUTE, Cause.BANK_CONFLICT, Cause.WEIGHT_FETCH]].sum(axis=1)
+    causes[:, Cause.CONTROL] = spent[:, SERVICE] - busy
+    return causes
 
 
 def _steps(placement: Placement, plan: LayerPlan, work: Work) -> Steps:
@@ -109,26 +130,9 @@ def _steps(placement: Placement, plan: LayerPlan, work: Work) -> Steps:
     elif isinstance(plan.layer, Linear):
         closes[:] = 1
     elif isinstance(plan.layer, Head):
-        closes[-1] = 1
+        closes[-1:] = 1
     context = (np.arange(len(closes)) % chip.core.contexts).astype(np.int32)
     return Steps(context, closes, scan_cycles(placement, plan, work), sweep, phase.expected, chip.core.contexts)
-
-
-def _service(plan: LayerPlan) -> Service:
-    """R4: cycles of every event on every consumer, by cause."""
-    if plan.stored is None:
-        nothing = np.zeros((0, 0), np.int32)
-        return Service(nothing, nothing, nothing, True)
-    assert plan.phase is not None
-    cores, costs = plan.phase.consumer_cores, plan.stored.costs
-    lanes = costs.lanes_cycles[:, cores]
-    accumulate, fetch = costs.accumulate[:, cores], costs.fetch[:, cores]
-    return Service(
-        np.ascontiguousarray(lanes),
-        np.ascontiguousarray(accumulate - lanes),
-        np.ascontiguousarray(np.maximum(fetch - accumulate, 0)),
-        False,
-    )
 
 
 def values_of(placement: Placement, plan: LayerPlan, work: Work, sums: NDArray[np.int64] | None) -> Values:

@@ -86,6 +86,16 @@ class LayerPlan:
         """int64[cores]: output channels of each core."""
         return np.diff(self.bounds)
 
+    @cached_property
+    def service(self) -> NDArray[np.int32]:
+        """R4, C2: cycles of each event on each consumer of the phase, int32[events, consumers]."""
+        assert self.phase is not None
+        if self.stored is None:
+            return np.ones((self.source.channels, len(self.phase.consumers)), np.int32)
+        costs = self.stored.costs
+        cycles = np.maximum(1, np.maximum(costs.accumulate, costs.fetch))[:, self.phase.consumer_cores]
+        return np.ascontiguousarray(cycles, np.int32)
+
 
 @dataclass(frozen=True)
 class Placement:

@@ -163,9 +163,11 @@ def test_as_many_contexts_as_tokens_hide_all_but_the_sweeps(sweep):
 FLIT_BITS = 1 + 8 + 1 + 10 + 2  # end, tree, context, channel, value
 
 
-@pytest.mark.parametrize(("bits", "s"), [(64, 1), (FLIT_BITS, 1), (FLIT_BITS - 1, 2), (11, 2), (10, 3), (8, 3), (1, 22)])
+@pytest.mark.parametrize(
+    ("bits", "s"), [(64, 1), (FLIT_BITS, 1), (FLIT_BITS - 1, 2), (11, 2), (10, 3), (8, 3), (1, 22)]
+)
 def test_link_bits(bits, s):
-    """Granted in 1 and 1 + s, each in the FIFO s later: the end of the token decides, unless the event's service does."""
+    """Granted in 1 and 1 + s, each in the FIFO s later: the end of the token decides, or the event's service."""
     chip = quick(mesh__link_bits=bits, core__contexts=2)
     takes(ROW, chip, ARRIVE + max(1 + 2 * s, 2 + s) + END + 1)
 
@@ -173,7 +175,7 @@ def test_link_bits(bits, s):
 @pytest.mark.parametrize("columns", [1, 2, 3, 4])
 @pytest.mark.parametrize(("bits", "s"), [(64, 1), (11, 2), (6, 4)])
 def test_hops(columns, bits, s):
-    """The one input channel is core 0's: its end-of-token flit, granted in 1 + s, crosses `columns` outputs to the last."""
+    """The input channel is core 0's: its end-of-token flit, granted in 1 + s, crosses `columns` outputs to the last."""
     chip = quick(mesh__columns=columns, mesh__link_bits=bits, core__contexts=2)
     takes(ROW, chip, ARRIVE + (1 + s) + columns * s + END + 1)
 
@@ -323,15 +325,62 @@ def test_dram(bandwidth, latency, burst, cycles):
     assert run(ROW, chip).counts[0, Action.DRAM_READ] == -(-18 // burst) * burst
 
 
-def two_layers():
-    """16 channels to 16 to 16, silent: 16 rows of 6 words each, 288 bytes, 144 cycles at 2 bytes per cycle."""
-    streams = [stream_of(name, np.zeros((1, 1, 16), int)) for name in ("a", "b", "c")]
+BYTES = 16 * 6 * 3  # 16 rows of 16 weights, 6 words of 24 bits each
+WORK = WAY + END + 1  # a silent token
+
+
+def stack(layers):
+    """Silent layers of 16 to 16 channels."""
+    streams = [stream_of(f"s{index}", np.zeros((1, 1, 16), int)) for index in range(layers + 1)]
     square = np.ones((16, 16), int)
-    return trace_of([linear_of(square, "a", "b", name="one"), linear_of(square, "b", "c", name="two")], streams, 1)
+    return trace_of(
+        [linear_of(square, f"s{index}", f"s{index + 1}", name=f"layer{index}") for index in range(layers)], streams, 1
+    )
 
 
-def test_weight_memory_that_holds_both_layers_loads_both_at_once():
-    chip = quick(core__weight_kib=2 * 288 / 1024, dram__bandwidth_gb_s=1.0, dram__burst_bytes=1)
-    work = WAY + END + 1
-    takes(two_layers(), chip, 144 + work, layer=0)
-    takes(two_layers(), chip, 144, layer=1)  # came while the first layer worked; work + the rest of the transfer
+def holding(layers):
+    """Room for the weights of so many layers, and a channel that brings one of them in BYTES / 2 cycles."""
+    return quick(core__weight_kib=layers * BYTES / 1024, dram__bandwidth_gb_s=1.0, dram__burst_bytes=1)
+
+
+@pytest.mark.parametrize(
+    ("layers", "held", "waiting"),
+    [
+        (2, 2, BYTES // 2 - WORK),  # both fit: the second came on while the first worked
+        (2, 1, BYTES // 2),  # it waits for the first layer's end
+        (3, 2, BYTES // 2 - WORK),  # two of three: allowed from the start of the layer before
+        (3, 1, BYTES // 2),
+    ],
+)
+def test_weight_kib(layers, held, waiting):
+    takes(stack(layers), holding(held), BYTES // 2 + WORK, layer=0)
+    for layer in range(1, layers):
+        takes(stack(layers), holding(held), waiting + WORK, layer=layer)
+
+
+@pytest.mark.parametrize(("room", "beyond"), [(4, 0), (3, 1), (1, 3)])
+def test_spike_kib(room, beyond):
+    """16 + 16 spikes are 4 bytes; those beyond are written and read, 2 bytes per cycle, while the layer works."""
+    chip = quick(core__spike_kib=room / 1024, dram__bandwidth_gb_s=1.0, dram__burst_bytes=1, dram__latency_ns=100.0)
+    moved = 50 + beyond if beyond else 0
+    takes(stack(1), chip, 50 + BYTES // 2 + max(WORK, moved))
+    counts = run(stack(1), chip).counts[0]
+    assert (counts[Action.DRAM_READ], counts[Action.DRAM_WRITE]) == (BYTES + beyond, beyond)
+
+
+@pytest.mark.parametrize(("order", "held"), [("time_outer", 64), ("time_inner", 16 * 64)])
+@pytest.mark.parametrize("beyond", [0, 4, 7])
+def test_potential_kib(order, held, beyond):
+    """16 potentials of 32 bits; with `time_inner` a set per context. Those beyond go out and in twice for 3 steps."""
+    trace = linear_trace(np.ones((16, 16), int), np.zeros((3, 1, 16), int))
+    chip = quick(
+        core__potential_kib=(held - beyond) / 1024,
+        core__order=order,
+        dram__bandwidth_gb_s=1.0,
+        dram__burst_bytes=1,
+        dram__latency_ns=100.0,
+    )
+    work = WAY + END + 3  # three silent steps, their sweeps one after the other
+    moved = 50 + 2 * beyond if beyond else 0
+    takes(trace, chip, 50 + BYTES // 2 + max(work, moved))
+    assert run(trace, chip).counts[0, Action.DRAM_WRITE] == 2 * beyond

@@ -11,19 +11,10 @@ import numpy as np
 from .compiler import kernel
 from .router import NEVER
 
-# Columns of the causes that a consumer can tell apart; engine.py maps them to activity.Cause.
-COMPUTE, BANK_CONFLICT, WEIGHT_FETCH, CONTROL, GRANT_WAIT, NETWORK, NEURON_SWEEP, BARRIER = range(8)
-CAUSES = 8
+# What a consumer's cycles are spent on; phase.py splits SERVICE by the causes of rule R4.
+SERVICE, GRANT_WAIT, NETWORK, NEURON_SWEEP, BARRIER = range(5)
+SPENDINGS = 5
 UNKNOWN = NEVER  # a grant that is not given yet
-
-
-class Service(NamedTuple):
-    """Cycles of an event by cause (R4); int32[events, consumers]. All zero and `unit` True: one cycle each."""
-
-    compute: np.ndarray
-    conflict: np.ndarray
-    fetch_wait: np.ndarray
-    unit: bool
 
 
 class Steps(NamedTuple):
@@ -48,7 +39,7 @@ class ConsumerState(NamedTuple):
     swept: np.ndarray  # int64[consumers]: end of the last sweep
     step: np.ndarray  # int32[consumers]: steps closed so far; they close in order
     ends: np.ndarray  # int32[consumers, contexts]: end-of-token flits that have come for each open step
-    causes: np.ndarray  # int64[consumers, CAUSES]
+    spent: np.ndarray  # int64[consumers, SPENDINGS]: cycles (C9)
 
 
 class Grants(NamedTuple):
@@ -70,7 +61,7 @@ def new_consumers(consumers, fifo_flits, contexts):
         np.zeros(consumers, np.int64),
         np.zeros(consumers, np.int32),
         np.zeros((consumers, contexts), np.int32),
-        np.zeros((consumers, CAUSES), np.int64),
+        np.zeros((consumers, SPENDINGS), np.int64),
     )
 
 
@@ -97,26 +88,15 @@ def keep_start(state, consumer, start):
 def take(state, grants, steps, service, consumer, event, step, arrival):
     """Take one flit in; event < 0 is end-of-token. Returns the step that this flit closes, or -1.
 
-    Adds the cycles since the last service, and those of this one, to their causes (C9, R4).
+    service: int32[events, consumers], cycles (R4).  Books the cycles since the last service, and those of this one.
     """
     before = state.free[consumer]
     start = max(arrival, before)
-    causes = state.causes[consumer]
     allowed = min(start, max(before, grants.granted[step] + steps.scan[step]))
-    causes[GRANT_WAIT] += allowed - before
-    causes[NETWORK] += start - allowed
-    cycles = np.int64(1)
-    if event < 0 or service.unit:
-        causes[CONTROL] += 1
-    else:
-        compute = service.compute[event, consumer]
-        conflict = service.conflict[event, consumer]
-        fetch_wait = service.fetch_wait[event, consumer]
-        cycles = np.int64(max(1, compute + conflict + fetch_wait))
-        causes[COMPUTE] += compute
-        causes[BANK_CONFLICT] += conflict
-        causes[WEIGHT_FETCH] += fetch_wait
-        causes[CONTROL] += cycles - compute - conflict - fetch_wait
+    cycles = np.int64(1) if event < 0 else np.int64(service[event, consumer])
+    state.spent[consumer, GRANT_WAIT] += allowed - before
+    state.spent[consumer, NETWORK] += start - allowed
+    state.spent[consumer, SERVICE] += cycles
     keep_start(state, consumer, start)
     state.free[consumer] = start + cycles
     if event < 0:
@@ -147,11 +127,11 @@ def count_end(state, grants, steps, consumer, step):
 
 @kernel
 def finish(state):
-    """End of the phase (C8), after giving every consumer's last cycles their causes (C9)."""
+    """End of the phase (C8), after booking every consumer's last cycles (C9)."""
     end = np.int64(0)
     for consumer in range(state.swept.size):
         end = max(end, state.swept[consumer])
     for consumer in range(state.swept.size):
-        state.causes[consumer, NEURON_SWEEP] += state.swept[consumer] - state.free[consumer]
-        state.causes[consumer, BARRIER] += end - state.swept[consumer]
+        state.spent[consumer, NEURON_SWEEP] += state.swept[consumer] - state.free[consumer]
+        state.spent[consumer, BARRIER] += end - state.swept[consumer]
     return end
