@@ -32,8 +32,8 @@ class Action(_Zero):
     MULTIPLY_ADD = auto()  # [operation] weight x value to accumulator: graded spikes, real input
     ACCUMULATOR_UPDATE = auto()  # [accumulator] read, modified and written back
     NEURON_UPDATE = auto()  # [neuron] shift, two additions, comparison
-    POTENTIAL_READ = auto()  # [potential] membrane potential read
-    POTENTIAL_WRITE = auto()  # [potential] membrane potential written
+    POTENTIAL_READ = auto()  # [word of sweep_width membrane potentials]
+    POTENTIAL_WRITE = auto()  # [word of sweep_width membrane potentials]
     SPIKE_READ = auto()  # [bit] of spike memory, residual values included
     SPIKE_WRITE = auto()  # [bit] of spike memory
     POOL_OR = auto()  # [bit] of a pooling window

@@ -121,8 +121,10 @@ def _count_neurons(placement: Placement, plan: LayerPlan, work: Work, actions: C
     neurons = placement.trace.numerics.timesteps * len(work.tokens) * plan.target.channels
     actions[Action.NEURON_UPDATE] += neurons
     if isinstance(plan.layer, (Conv, Linear)):
-        actions[Action.POTENTIAL_READ] += neurons
-        actions[Action.POTENTIAL_WRITE] += neurons
+        groups = int((-(-plan.owned // placement.chip.core.sweep_width)).sum())
+        words = placement.trace.numerics.timesteps * len(work.tokens) * groups
+        actions[Action.POTENTIAL_READ] += words
+        actions[Action.POTENTIAL_WRITE] += words
     else:
         actions[Action.ACCUMULATOR_UPDATE] += neurons
 

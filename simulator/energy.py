@@ -246,8 +246,8 @@ def action_prices(chip: Chip, table: EnergyTable) -> NDArray[np.float64]:
         Action.MULTIPLY_ADD: mac,
         Action.ACCUMULATOR_UPDATE: 2 * register * core.accumulator_bits,  # read and written back
         Action.NEURON_UPDATE: (2 * add + compare) * core.potential_bits,  # halving is wiring
-        Action.POTENTIAL_READ: read["potentials"] / core.sweep_width,
-        Action.POTENTIAL_WRITE: write["potentials"] / core.sweep_width,
+        Action.POTENTIAL_READ: read["potentials"],
+        Action.POTENTIAL_WRITE: write["potentials"],
         Action.SPIKE_READ: read["spikes"] / SPIKE_WORD_BITS,
         Action.SPIKE_WRITE: write["spikes"] / SPIKE_WORD_BITS,
         Action.POOL_OR: and_count,

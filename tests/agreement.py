@@ -1,10 +1,12 @@
 """Where a run of the simulator and one of the oracle differ, in words."""
 
+from math import isclose
+
 from sparsespike.simulator.activity import Action, Cause
 
 
 def differences(activity, slow):
-    """One line per layer's cycles, cause, count or synaptic events that differ; empty where all is equal."""
+    """One line per layer's cycles, cause, count, events or imbalance that differ; empty where all is equal."""
     found = []
     for index, name in enumerate(slow.layers):
         for image, cycles in enumerate(slow.cycles):
@@ -16,7 +18,11 @@ def differences(activity, slow):
                 have, want = int(fast[index, member]), right[index][member.name]
                 if have != want:
                     found.append(f"layer {index} {name!r}: {member.name} {have}, the oracle {want}")
-        if activity.synaptic_events[index] != slow.synaptic_events[index]:
-            have, want = int(activity.synaptic_events[index]), slow.synaptic_events[index]
-            found.append(f"layer {index} {name!r}: {have} synaptic events, the oracle {want}")
+        for what in ("synaptic_events", "spikes"):
+            have, want = int(getattr(activity, what)[index]), getattr(slow, what)[index]
+            if have != want:
+                found.append(f"layer {index} {name!r}: {have} {what}, the oracle {want}")
+        if not isclose(activity.imbalance[index], slow.imbalance[index], rel_tol=1e-12):
+            have, want = activity.imbalance[index], slow.imbalance[index]
+            found.append(f"layer {index} {name!r}: imbalance {have}, the oracle {want}")
     return found

@@ -79,8 +79,8 @@ def by_hand(band: str) -> dict[Action, float]:
         Action.MULTIPLY_ADD: mac,
         Action.ACCUMULATOR_UPDATE: 2 * 28 * p["register_bit"],
         Action.NEURON_UPDATE: 24 * (2 * p["add_bit"] + p["compare_bit"]),
-        Action.POTENTIAL_READ: sram * potentials("read_pj") / 8,
-        Action.POTENTIAL_WRITE: sram * potentials("write_pj") / 8,
+        Action.POTENTIAL_READ: sram * potentials("read_pj"),
+        Action.POTENTIAL_WRITE: sram * potentials("write_pj"),
         Action.SPIKE_READ: sram * lop45(16, 64, "read_pj") / 64,
         Action.SPIKE_WRITE: sram * lop45(16, 64, "write_pj") / 64,
         Action.POOL_OR: p["and_count_bit"],
@@ -282,7 +282,7 @@ def test_the_hash_of_a_table_is_that_of_its_text(tmp_path):
 
 
 LOW = 'value_pj = 0.003125\nlow_pj = 0.003\nhigh_pj = 0.0075\nunit = "pJ per bit"\nkind = "derived"\n'
-SCAN_SOURCE = 'source = "Aladdin 45 nm component library: 8-bit register 0.083 pJ / 8; band: half and double"\n'
+SCAN_SOURCE = f'source = "{RAW["primitives"]["register_bit"]["source"]}"\n'
 BAD_TABLES = {
     "a missing and an unknown primitive": (
         [("[primitives.add_bit]", "[primitives.ad_bit]")],

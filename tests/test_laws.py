@@ -186,7 +186,7 @@ def test_a_skipped_token_causes_no_event():
         {"dram.bandwidth_gb_s": 0.05, "dram.latency_ns": 999.0},
         {"mesh.buffer_flits": 17},
         {"core.fifo_flits": 33},
-        {"core.sweep_width": 5, "token_unit.scan_width": 5, "attention.width": 9, "clock_mhz": 123.0},
+        {"token_unit.scan_width": 5, "attention.sweep_width": 5, "attention.width": 9, "clock_mhz": 123.0},
     ],
     ids=["dram", "buffers", "fifo", "widths"],
 )

@@ -154,7 +154,7 @@ def test_energy_is_the_same_whichever_way_one_adds_it(report):
 
 def test_traffic_is_counts_times_widths(report):
     counts, traffic = report.counts, report.traffic_bytes
-    # bits per action on these chips: 64-bit weight words, 32-bit pointers, 28-bit accumulators, 24-bit potentials
+    # bits per action: 64-bit weight words, 32-bit pointers, 28-bit accumulators, words of 8 potentials of 24 bits
     bits = {
         "dram_read": counts["dram_read"] * 8,
         "dram_write": counts["dram_write"] * 8,
@@ -164,8 +164,8 @@ def test_traffic_is_counts_times_widths(report):
         "pointer_write": counts["pointer_write"] * 32,
         "accumulator_read": counts["accumulator_update"] * 28,
         "accumulator_write": counts["accumulator_update"] * 28,
-        "potential_read": counts["potential_read"] * 24,
-        "potential_write": counts["potential_write"] * 24,
+        "potential_read": counts["potential_read"] * 8 * 24,
+        "potential_write": counts["potential_write"] * 8 * 24,
         "spike_read": counts["spike_read"],
         "spike_write": counts["spike_write"],
         "feature_read": (counts["feature_update"] + counts["selector_mac"]) * 16,
@@ -180,7 +180,8 @@ def test_traffic_is_counts_times_widths(report):
     )
     assert traffic["weight_read"] > 0
     assert traffic["dram_read"] % report.chip.dram.burst_bytes == 0
-    assert traffic["potential_write"] == IMAGES * TIMESTEPS * TOKENS * HIDDEN * 3  # the head's sums are no potentials
+    # every core owns between 1 and 8 of the hidden neurons: one word of 8 each; the head's sums are no potentials
+    assert traffic["potential_write"] == IMAGES * TIMESTEPS * TOKENS * report.chip.cores * 8 * 3
 
 
 def test_verification_and_accuracy_are_reported(report, trace):

@@ -19,6 +19,7 @@ class LayerRun:
         self.timed, self.counted = setting.tokens(self.layer, image)
         self.counts, self.causes, self.log = Counter(), Counter(), {}
         self.synaptic = self.flits = 0
+        self.spikes, self.busy = self._spikes_in(), Counter()  # busy: cycles in which a core serves events
         kernel = self.layer.kernel if isinstance(self.layer, Conv) else 1
         self.kernel = kernel
         self.taps = {token: valid_taps(token, self.stream, kernel) for token in range(self.grid)}
@@ -33,6 +34,13 @@ class LayerRun:
             self._whole_chip()
         self._neurons_and_spikes()
         self.counts["ACCUMULATOR_UPDATE"] += self.counts["ADD"] + self.counts["MULTIPLY_ADD"]
+
+    def _spikes_in(self):
+        """Input events, or pixels, on the tokens that count."""
+        if self.stream.kind == "real":
+            return self.grid * self.stream.channels
+        rows = self.setting.rows[self.layer.source][self.image]
+        return sum(len(rows[time][token]) for time in range(self.setting.timesteps) for token in self.counted)
 
     def _whole_chip(self):
         """C9: select and attention are one cause for all cores."""
@@ -139,7 +147,9 @@ class LayerRun:
             if flit.channel is None:
                 self.causes["CONTROL"] += 1
             else:
-                self.causes.update(self._service(core, flit, steps).causes())
+                service = self._service(core, flit, steps)
+                self.causes.update(service.causes())
+                self.busy[core] += service.cycles()
             free = end
         released = consumer.released[phase.steps - 1]
         self.causes["NEURON_SWEEP"] += released - free
@@ -215,6 +225,7 @@ class LayerRun:
                         compute = ceil_div(service.entries, self.chip.core.input_macs)
                         spent = max(1, service.fetch, compute)
                         self.causes["COMPUTE"] += compute
+                        self.busy[core] += spent
                         self.causes["WEIGHT_FETCH"] += max(0, service.fetch - compute)
                         self.causes["CONTROL"] += spent - max(service.fetch, compute)
                         cycles += spent
@@ -301,5 +312,9 @@ class LayerRun:
         counts["SPIKE_WRITE"] += neurons * setting.bits(layer.target)
         counts["NEURON_UPDATE"] += neurons
         if not isinstance(layer, Attention):
-            counts["POTENTIAL_READ"] += neurons
-            counts["POTENTIAL_WRITE"] += neurons
+            words = 0
+            for core in range(setting.cores):
+                owned = len(owned_channels(streams[layer.target].channels, core, setting.cores))
+                words += steps * ceil_div(owned, self.chip.core.sweep_width)
+            counts["POTENTIAL_READ"] += words
+            counts["POTENTIAL_WRITE"] += words

@@ -21,6 +21,8 @@ class Slow:
     causes: list
     counts: list
     synaptic_events: list
+    spikes: list
+    imbalance: list
     logs: list
     flits: int = 0
 
@@ -37,9 +39,11 @@ def simulate_slowly(trace, chip):
         causes=[Counter() for _ in range(number)],
         counts=[Counter() for _ in range(number)],
         synaptic_events=[0] * number,
+        spikes=[0] * number,
+        imbalance=[1.0] * number,
         logs=[],
     )
-    now = 0
+    now, busy = 0, [Counter() for _ in range(number)]
     for image in range(trace.images):
         result.cycles.append([])
         result.logs.append([])
@@ -48,11 +52,16 @@ def simulate_slowly(trace, chip):
             result.causes[index].update(run.causes)
             result.counts[index].update(run.counts)
             result.synaptic_events[index] += run.synaptic
+            result.spikes[index] += run.spikes
+            busy[index].update(run.busy)
             result.flits += run.flits
             result.logs[-1].append(run.log)
             end = _in_memory_time(memory, (image, index), now, run.cycles, result)
             result.cycles[-1].append(end - now)
             now = end
+    for index, cores in enumerate(busy):
+        if any(cores.values()):
+            result.imbalance[index] = max(cores.values()) * setting.cores / sum(cores.values())
     return result
 
 
