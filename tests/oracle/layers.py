@@ -19,7 +19,7 @@ class LayerRun:
         self.timed, self.counted = setting.tokens(self.layer, image)
         self.counts, self.causes, self.log = Counter(), Counter(), {}
         self.synaptic = self.flits = 0
-        self.spikes, self.busy = self._spikes_in(), Counter()  # busy: cycles in which a core serves events
+        self.spikes, self.busy = self._spikes_in(), Counter()  # busy: cycles of fetching and adding
         kernel = self.layer.kernel if isinstance(self.layer, Conv) else 1
         self.kernel = kernel
         self.taps = {token: valid_taps(token, self.stream, kernel) for token in range(self.grid)}
@@ -149,7 +149,7 @@ class LayerRun:
             else:
                 service = self._service(core, flit, steps)
                 self.causes.update(service.causes())
-                self.busy[core] += service.cycles()
+                self.busy[core] += max(service.fetch, service.accumulate)
             free = end
         released = consumer.released[phase.steps - 1]
         self.causes["NEURON_SWEEP"] += released - free
@@ -225,7 +225,7 @@ class LayerRun:
                         compute = ceil_div(service.entries, self.chip.core.input_macs)
                         spent = max(1, service.fetch, compute)
                         self.causes["COMPUTE"] += compute
-                        self.busy[core] += spent
+                        self.busy[core] += max(service.fetch, compute)
                         self.causes["WEIGHT_FETCH"] += max(0, service.fetch - compute)
                         self.causes["CONTROL"] += spent - max(service.fetch, compute)
                         cycles += spent
