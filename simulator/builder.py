@@ -303,13 +303,14 @@ def _correlate(values: NDArray[Any], dense: NDArray[np.int8], kernel: int) -> In
     """values[images, steps, y, x, inputs] with weights dense[outputs, inputs, taps] -> sums[..., y, x, outputs]."""
     images, steps, height, width, inputs = values.shape
     pad = kernel // 2
-    flat = values.reshape(images * steps, height, width, inputs)
+    flat = values.reshape(images * steps, height, width, inputs).astype(np.float64)
     padded = np.pad(flat, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     taps = dense.astype(np.float64).transpose(2, 1, 0)
-    sums = np.zeros((images * steps, height, width, dense.shape[0]))
+    sums = np.zeros((images * steps * height * width, dense.shape[0]))
     for tap in range(kernel * kernel):
         y, x = divmod(tap, kernel)
-        sums += padded[:, y : y + height, x : x + width] @ taps[tap]
+        window = padded[:, y : y + height, x : x + width].reshape(-1, inputs)  # one copy, so that BLAS takes it
+        sums += window @ taps[tap]
     return _exact(sums).reshape(images, steps, height, width, -1)
 
 

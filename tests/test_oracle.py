@@ -12,6 +12,7 @@ from cases import chip_with, make_case
 from oracle import simulate_slowly
 from oracle.dram import Memory
 from oracle.setting import Setting
+from sparsespike.simulator.activity import Verified
 from sparsespike.simulator.builder import Builder, Style
 from sparsespike.simulator.engine import run
 from sparsespike.simulator.errors import UserError
@@ -101,20 +102,42 @@ def network():
 @pytest.mark.parametrize("policy", ["skip", "gate", "off"])
 @pytest.mark.parametrize("order", ["time_outer", "time_inner"])
 def test_verify_accepts_a_true_trace(policy, order):
+    """And says how much it compared: every neuron of every token that the chip works on."""
     trace = network()
     result = run(trace, chip_with(token_unit__policy=policy, core__order=order), verify=True)
-    assert result.verified is not None
-    assert result.verified.logits == trace.logits.size
-    assert result.verified.tokens > 0
-    assert result.verified.spikes > 500
-    assert result.verified.neurons > result.verified.spikes
+    neurons = spikes = 0
+    for layer in trace.layers:
+        if layer.target:
+            stream = trace.streams[layer.target]
+            dense = stream.events.to_dense(stream.channels).astype(int)
+            if layer.residual:
+                dense -= trace.streams[layer.residual].events.to_dense(stream.channels)
+            dense = dense.reshape(trace.images, trace.numerics.timesteps, stream.tokens, stream.channels)
+            skipped = policy == "skip" and layer.selector >= 0
+            at_work = trace.kept_mask(layer.selector if skipped else -1, stream.tokens)
+            neurons += int(at_work.sum()) * trace.numerics.timesteps * stream.channels  # a pool's outputs, too
+            spikes += int(dense.transpose(0, 2, 1, 3)[at_work].sum())
+    decisions = sum(len(kept) * trace.streams["pool1.out"].tokens for kept in trace.kept)
+    assert result.verified == Verified(neurons, spikes, decisions, trace.logits.size)
+    assert result.saturations == 0
 
 
-def test_verify_accepts_saturating_potentials_and_graded_input():
+def test_verify_counts_the_potentials_that_saturate():
+    """By rule V1, once more, for a stack of graded linear layers with potentials of 8 bits."""
     trace = mlp_trace(largest=5, residual=True, widths=(16, 16, 16), potential_bits=8, spike_density=0.4, classes=3)
     chip = chip_with()
+    clipped = 0
+    for layer in trace.layers[:2]:
+        source = trace.streams[layer.source]
+        sums = source.events.to_dense(16).astype(int) @ layer.weights.to_dense()[:, :, 0].T.astype(int) + layer.bias
+        potential = np.zeros((source.tokens, 16), int)
+        for drive in sums.reshape(trace.numerics.timesteps, source.tokens, 16):
+            potential = (potential >> 1) + (drive << trace.numerics.fraction_bits)
+            clipped += int(((potential > 127) | (potential < -128)).sum())
+            potential = np.clip(potential, -128, 127)
+            potential[potential >= layer.theta] = 0
     result = run(trace, chip, verify=True)
-    assert result.saturations > 0
+    assert result.saturations == clipped > 0
     assert differences(result, simulate_slowly(trace, chip)) == []
 
 

@@ -86,9 +86,9 @@ def keep_start(state, consumer, start):
 
 @kernel
 def take(state, grants, steps, service, consumer, event, step, arrival):
-    """Take one flit in; event < 0 is end-of-token. Returns the step that this flit closes, or -1.
+    """Take one flit in (event < 0: end-of-token); book the cycles since the last service, and those of this one.
 
-    service: int32[events, consumers], cycles (R4).  Books the cycles since the last service, and those of this one.
+    service: int32[events, consumers], cycles (R4).
     """
     before = state.free[consumer]
     start = max(arrival, before)
@@ -100,8 +100,7 @@ def take(state, grants, steps, service, consumer, event, step, arrival):
     keep_start(state, consumer, start)
     state.free[consumer] = start + cycles
     if event < 0:
-        return count_end(state, grants, steps, consumer, step)
-    return -1
+        count_end(state, grants, steps, consumer, step)
 
 
 @kernel
@@ -110,7 +109,7 @@ def count_end(state, grants, steps, consumer, step):
     context = steps.context[step]
     state.ends[consumer, context] += 1
     if state.ends[consumer, context] < steps.expected[consumer]:
-        return -1
+        return
     # Each producer ends k before k + 1, so the last end of k comes before the last of k + 1: steps close in order.
     state.ends[consumer, context] = 0
     state.step[consumer] += 1
@@ -122,7 +121,6 @@ def count_end(state, grants, steps, consumer, step):
     following = step + steps.contexts
     if grants.released[step] == state.taken.size and following < grants.granted.size:
         grants.granted[following] = grants.latest[step] + 1
-    return step
 
 
 @kernel

@@ -146,7 +146,7 @@ def run_phase(size, ports, flits, steps, service, values, registers):
     """Send all flits of a phase to their consumers: (status, cycles, hops over links between routers).
 
     values: what `deliver` needs to add up the numbers, or its `enabled` is False and only time passes.
-    registers: from `new_registers`; modified in place, holds the causes afterwards.
+    registers: from `new_registers`; modified in place; its consumers say afterwards what their cycles were spent on.
     """
     mesh, state, winners = registers.mesh, registers.consumers, registers.winners
     left, under_way = flits.event.size, 0  # flits not yet injected; places taken in buffers
