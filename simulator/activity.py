@@ -80,7 +80,7 @@ class Activity:
     causes: int64[layers, Cause], core cycles summed over images; sums to cycles x cores.
     synaptic_events: int64[layers], a spike (or pixel) meeting one surviving weight, counted once per spike value 1.
     spikes: int64[layers], input events of the layer as the trace has them, on the tokens that it works on.
-    imbalance: float64[layers], largest over mean accumulate cycles of the cores; 1 where nothing is accumulated.
+    imbalance: float64[layers], largest over mean cycles of row service (R4, without CONTROL); 1 where there are none.
     verified: spikes and logits compared and found equal, or None where nothing was compared.
     """
 
@@ -109,7 +109,7 @@ class Activity:
 class Verified:
     """What `--verify` compared: all of it was equal, or `simulate` would have raised."""
 
-    neurons: int  # membrane potentials computed, each giving a spike or none
-    spikes: int  # spikes among them
-    tokens: int  # selector decisions
+    neurons: int  # membrane potentials computed over all timesteps, each giving a spike or none
+    spikes: int  # spikes among them, and of pools
+    tokens: int  # candidates that selectors kept or dropped
     logits: int

@@ -73,8 +73,7 @@ def compare(
     """Fire the neurons (or rank, pool, classify) and demand equality; raises UserError naming the first difference."""
     layer, trace = plan.layer, placement.trace
     if isinstance(layer, Select):
-        _compare_tokens(trace, plan, layer, image, sums)
-        tally.tokens += plan.source.tokens
+        tally.tokens += _compare_tokens(trace, plan, layer, image, sums)
         return
     if isinstance(layer, Head):
         if trace.logits is not None and not np.array_equal(sums[0] + layer.bias, trace.logits[image]):
@@ -86,7 +85,7 @@ def compare(
         computed = _pool(_dense(trace, plan.source, image), plan.source)
     else:
         computed = _fire(trace, plan, image, tokens, sums, tally)
-    tally.neurons += computed[:, tokens].size
+    tally.neurons += 0 if isinstance(layer, Pool) else computed[:, tokens].size
     tally.spikes += int(computed[:, tokens].sum())
     if layer.residual:
         computed = computed + _dense(trace, trace.streams[layer.residual], image)
@@ -166,10 +165,10 @@ def _pool(spikes: NDArray[np.uint8], source: Stream) -> NDArray[np.uint8]:
     return pooled.reshape(len(spikes), -1, source.channels)
 
 
-def _compare_tokens(trace: Trace, plan: LayerPlan, layer: Select, image: int, features: Sums) -> None:
-    """T2: rank the candidates by score, ties to the lower id."""
+def _compare_tokens(trace: Trace, plan: LayerPlan, layer: Select, image: int, features: Sums) -> int:
+    """T2: rank the candidates by score, ties to the lower id; returns how many were ranked."""
     if layer.form == "random":
-        return
+        return 0
     candidates = np.flatnonzero(trace.kept_mask(layer.selector, plan.source.tokens)[image])
     if layer.form == "learned":
         assert layer.hidden is not None
@@ -185,3 +184,4 @@ def _compare_tokens(trace: Trace, plan: LayerPlan, layer: Select, image: int, fe
     index = [other.name for other in trace.layers if isinstance(other, Select)].index(layer.name)
     if not np.array_equal(kept, trace.kept[index][image]):
         raise UserError(f"verify: layer {layer.name!r}, image {image}: the chip keeps other tokens than the trace")
+    return len(candidates)

@@ -35,7 +35,7 @@ def quick(**changes):
     return chip_with(**(base | changes))
 
 
-def takes(trace, chip, cycles, layer=0):
+def expect_cycles(trace, chip, cycles, layer=0):
     """Both twins need exactly so many cycles."""
     assert simulate_slowly(trace, chip).cycles[0][layer] == cycles
     assert run(trace, chip).cycles[0, layer] == cycles
@@ -82,30 +82,30 @@ def one_event(service, sweep=1):
 
 @pytest.mark.parametrize(("lanes", "service"), [(16, 1), (15, 2), (8, 2), (4, 4), (3, 6), (1, 16)])
 def test_lanes(lanes, service):
-    takes(ROW, quick(core__lanes=lanes), one_event(service))
+    expect_cycles(ROW, quick(core__lanes=lanes), one_event(service))
 
 
 @pytest.mark.parametrize(("banks", "service"), [(16, 1), (8, 2), (4, 4), (3, 6), (1, 16)])
 def test_accumulator_banks(banks, service):
     """16 outputs at once: the fullest bank has ceil(16 / banks) of them."""
-    takes(ROW, quick(core__accumulator_banks=banks), one_event(service))
+    expect_cycles(ROW, quick(core__accumulator_banks=banks), one_event(service))
 
 
 @pytest.mark.parametrize(("banks", "service"), [(6, 1), (5, 2), (3, 2), (2, 3), (1, 6)])
 def test_weight_banks(banks, service):
     """16 weights, 3 to a word of 24 bits: 6 words, of which the fullest bank has ceil(6 / banks)."""
-    takes(ROW, quick(core__weight_banks=banks), one_event(service))
+    expect_cycles(ROW, quick(core__weight_banks=banks), one_event(service))
 
 
 @pytest.mark.parametrize(("bits", "service"), [(128, 1), (64, 2), (24, 6), (16, 8), (15, 16), (12, 16)])
 def test_weight_word_bits(bits, service):
     """ceil(16 / floor(bits / 8)) words from one bank."""
-    takes(ROW, quick(core__weight_banks=1, core__weight_word_bits=bits), one_event(service))
+    expect_cycles(ROW, quick(core__weight_banks=1, core__weight_word_bits=bits), one_event(service))
 
 
 @pytest.mark.parametrize(("width", "sweep"), [(16, 1), (15, 2), (8, 2), (5, 4), (1, 16)])
 def test_sweep_width(width, sweep):
-    takes(ROW, quick(core__sweep_width=width), one_event(1, sweep))
+    expect_cycles(ROW, quick(core__sweep_width=width), one_event(1, sweep))
 
 
 @pytest.mark.parametrize(("bits", "padding"), [(4, 0), (3, 1), (2, 3), (1, 7)])
@@ -113,7 +113,7 @@ def test_index_bits(bits, padding):
     """The only weight is output 15: floor(15 / 2^bits) padding entries before it, one lane cycle each."""
     trace = linear_trace([[0]] * 15 + [[1]], [[[1]]])
     chip = quick(core__weight_format="csr", core__index_bits=bits, core__lanes=1, core__weight_word_bits=12)
-    takes(trace, chip, one_event(padding + 1))
+    expect_cycles(trace, chip, one_event(padding + 1))
     assert run(trace, chip).count(Action.WEIGHT_READ) == padding + 1
 
 
@@ -121,7 +121,7 @@ def test_index_bits(bits, padding):
 def test_weight_format(form, service):
     """2 of 16 weights, one bank of 24 bits: 16 x 8 bits; 16 + 2 x 8 bits; 2 entries of 12 bits."""
     trace = linear_trace([[1], [1]] + [[0]] * 14, [[[1]]])
-    takes(trace, quick(core__weight_format=form, core__weight_banks=1), one_event(service))
+    expect_cycles(trace, quick(core__weight_format=form, core__weight_banks=1), one_event(service))
 
 
 @pytest.mark.parametrize(("depth", "every"), [(1, 2), (2, 1), (16, 1)])
@@ -129,7 +129,7 @@ def test_fifo_flits(depth, every):
     """A slot is free the cycle after a service has begun: depth 1 takes a flit in 1 + s = 2 cycles, more hide that."""
     events = 9
     trace = linear_trace(np.ones((16, events), int), np.ones((1, 1, events), int))
-    takes(trace, quick(core__fifo_flits=depth), ARRIVE + WAY + events * every + END + 1)
+    expect_cycles(trace, quick(core__fifo_flits=depth), ARRIVE + WAY + events * every + END + 1)
 
 
 @pytest.mark.parametrize(("depth", "every"), [(1, 2), (2, 1), (8, 1)])
@@ -137,7 +137,7 @@ def test_buffer_flits(depth, every):
     """Room shows the cycle after a flit has left: a buffer of one flit takes one every other cycle."""
     events = 9
     trace = linear_trace(np.ones((16, events), int), np.ones((1, 1, events), int))
-    takes(trace, quick(mesh__buffer_flits=depth), ARRIVE + WAY + events * every + END + 1)
+    expect_cycles(trace, quick(mesh__buffer_flits=depth), ARRIVE + WAY + events * every + END + 1)
 
 
 TOKENS = 7
@@ -148,14 +148,14 @@ SILENT = linear_trace(np.ones((16, 1), int), np.zeros((1, TOKENS, 1), int))
 def test_one_context_waits_for_every_release(sweep):
     """A step's flit is served WAY after its grant, then swept; the next grant is 1 + the release."""
     chip = quick(core__contexts=1, core__sweep_width=16 // sweep)
-    takes(SILENT, chip, ARRIVE + TOKENS * (WAY + END + sweep) + TOKENS - 1)
+    expect_cycles(SILENT, chip, ARRIVE + TOKENS * (WAY + END + sweep) + TOKENS - 1)
 
 
 @pytest.mark.parametrize("sweep", [1, 2, 4])
 def test_as_many_contexts_as_tokens_hide_all_but_the_sweeps(sweep):
     """End-of-token flits come one per cycle, and sweeps follow one another."""
     chip = quick(core__contexts=TOKENS, core__sweep_width=16 // sweep)
-    takes(SILENT, chip, ARRIVE + WAY + END + TOKENS * sweep)
+    expect_cycles(SILENT, chip, ARRIVE + WAY + END + TOKENS * sweep)
 
 
 # ---- mesh ----
@@ -169,7 +169,7 @@ FLIT_BITS = 1 + 8 + 1 + 10 + 2  # end, tree, context, channel, value
 def test_link_bits(bits, s):
     """Granted in 1 and 1 + s, each in the FIFO s later: the end of the token decides, or the event's service."""
     chip = quick(mesh__link_bits=bits, core__contexts=2)
-    takes(ROW, chip, ARRIVE + max(1 + 2 * s, 2 + s) + END + 1)
+    expect_cycles(ROW, chip, ARRIVE + max(1 + 2 * s, 2 + s) + END + 1)
 
 
 @pytest.mark.parametrize("columns", [1, 2, 3, 4])
@@ -177,13 +177,13 @@ def test_link_bits(bits, s):
 def test_hops(columns, bits, s):
     """The input channel is core 0's: its end-of-token flit, granted in 1 + s, crosses `columns` outputs to the last."""
     chip = quick(mesh__columns=columns, mesh__link_bits=bits, core__contexts=2)
-    takes(ROW, chip, ARRIVE + (1 + s) + columns * s + END + 1)
+    expect_cycles(ROW, chip, ARRIVE + (1 + s) + columns * s + END + 1)
 
 
 @pytest.mark.parametrize(("bits", "flits"), [(1, 7), (2, 3), (3, 1), (8, 1)])
 def test_value_bits(bits, flits):
     """A value of 7 goes as ceil(7 / (2^bits - 1)) flits, one cycle of service each."""
-    takes(linear_trace(np.ones((16, 1), int), [[[7]]]), quick(mesh__value_bits=bits), one_event(flits))
+    expect_cycles(linear_trace(np.ones((16, 1), int), [[[7]]]), quick(mesh__value_bits=bits), one_event(flits))
 
 
 # ---- token unit ----
@@ -220,8 +220,8 @@ def test_scan_width(width):
     """Only token 7 is left: 8 bits are scanned in front of it; before, 8 bits of the bitmap were written."""
     trace, scan = select_trace("random", 8, 1, then=True), -(-8 // width)
     chip = quick(token_unit__scan_width=width)
-    takes(trace, chip, gathered(8) + scan, layer=0)
-    takes(trace, chip, scan + WAY + END + 1, layer=1)
+    expect_cycles(trace, chip, gathered(8) + scan, layer=0)
+    expect_cycles(trace, chip, scan + WAY + END + 1, layer=1)
     causes = run(trace, chip).causes[1]
     assert causes[Cause.GRANT_WAIT] == scan
 
@@ -229,7 +229,7 @@ def test_scan_width(width):
 @pytest.mark.parametrize("comparators", [1, 2, 3, 8])
 def test_comparators(comparators):
     chip = quick(token_unit__comparators=comparators, token_unit__scan_width=8)
-    takes(select_trace("rate", 8, 3), chip, gathered(8) + 8 * -(-8 // comparators) + 1)
+    expect_cycles(select_trace("rate", 8, 3), chip, gathered(8) + 8 * -(-8 // comparators) + 1)
 
 
 @pytest.mark.parametrize(("form", "entries"), [("csr", 19), ("dense", 20)])
@@ -238,7 +238,7 @@ def test_macs(form, entries, macs):
     """Per token the hidden weights, then the 5 scores; its weights were brought before."""
     chip = quick(token_unit__macs=macs, token_unit__comparators=8, token_unit__scan_width=8, core__weight_format=form)
     scored = 8 * (-(-entries // macs) + -(-5 // macs))
-    takes(select_trace("learned", 8, 3), chip, ARRIVE + gathered(8) + scored + 8 + 1)
+    expect_cycles(select_trace("learned", 8, 3), chip, ARRIVE + gathered(8) + scored + 8 + 1)
 
 
 # ---- attention ----
@@ -261,28 +261,28 @@ def brought(tokens):
 def test_attention_width(width):
     """Both heads on one unit: two products of 8 x 8 x 4 each, then 8 x 4 neurons, 16 at a time."""
     chip = quick(attention__width=width, attention__sweep_width=16, attention__order="qk_first")
-    takes(attention_trace(8), chip, brought(8) + HEADS * (2 * -(-8 * 8 * D // width) + 2))
+    expect_cycles(attention_trace(8), chip, brought(8) + HEADS * (2 * -(-8 * 8 * D // width) + 2))
 
 
 @pytest.mark.parametrize(("sweep_width", "sweep"), [(32, 1), (31, 2), (8, 4), (1, 32)])
 def test_attention_sweep_width(sweep_width, sweep):
     chip = quick(attention__width=256, attention__sweep_width=sweep_width, attention__order="qk_first")
-    takes(attention_trace(8), chip, brought(8) + HEADS * (2 + sweep))
+    expect_cycles(attention_trace(8), chip, brought(8) + HEADS * (2 + sweep))
 
 
 @pytest.mark.parametrize(("tokens", "products"), [(3, 3 * 3 * D), (4, 4 * 4 * D), (5, 5 * D * D), (9, 9 * D * D)])
 def test_attention_order_auto(tokens, products):
     """More tokens than the head is wide: K^TV first, which takes tokens x d x d; else tokens x tokens x d."""
     chip = quick(attention__width=1, attention__sweep_width=64)
-    takes(attention_trace(tokens), chip, brought(tokens) + HEADS * (2 * products + 1))
+    expect_cycles(attention_trace(tokens), chip, brought(tokens) + HEADS * (2 * products + 1))
 
 
 def test_attention_order_gives_in_where_accumulators_are_missing():
     """9 tokens: 9 + 9 x 4 accumulators are there, 4 x 4 + 9 x 4 are not."""
     chip = quick(attention__width=1, attention__sweep_width=64, attention__accumulator_words=51)
-    takes(attention_trace(9), chip, brought(9) + HEADS * (2 * 9 * 9 * D + 1))
+    expect_cycles(attention_trace(9), chip, brought(9) + HEADS * (2 * 9 * 9 * D + 1))
     chip = quick(attention__width=1, attention__sweep_width=64, attention__accumulator_words=52)
-    takes(attention_trace(9), chip, brought(9) + HEADS * (2 * 9 * D * D + 1))
+    expect_cycles(attention_trace(9), chip, brought(9) + HEADS * (2 * 9 * D * D + 1))
 
 
 # ---- input convolution and DRAM ----
@@ -302,7 +302,7 @@ def pixel_trace(timesteps=3):
 def test_input_macs(macs, each, sweep):
     """4 pixels, done once; 4 outputs of 16 channels swept at each of 3 timesteps."""
     chip = quick(core__input_macs=macs, core__sweep_width=16 // sweep)
-    takes(pixel_trace(), chip, ARRIVE + 4 * each + 3 * 4 * sweep)
+    expect_cycles(pixel_trace(), chip, ARRIVE + 4 * each + 3 * 4 * sweep)
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_input_macs(macs, each, sweep):
 def test_dram(bandwidth, latency, burst, cycles):
     """The row's 6 words of 24 bits must be there before the layer starts."""
     chip = quick(dram__bandwidth_gb_s=bandwidth, dram__latency_ns=latency, dram__burst_bytes=burst)
-    takes(ROW, chip, one_event(1) - ARRIVE + cycles)
+    expect_cycles(ROW, chip, one_event(1) - ARRIVE + cycles)
     assert run(ROW, chip).causes[0, Cause.DRAM] == cycles
     assert run(ROW, chip).counts[0, Action.DRAM_READ] == -(-18 // burst) * burst
 
@@ -353,9 +353,9 @@ def holding(layers):
     ],
 )
 def test_weight_kib(layers, held, waiting):
-    takes(stack(layers), holding(held), BYTES // 2 + WORK, layer=0)
+    expect_cycles(stack(layers), holding(held), BYTES // 2 + WORK, layer=0)
     for layer in range(1, layers):
-        takes(stack(layers), holding(held), waiting + WORK, layer=layer)
+        expect_cycles(stack(layers), holding(held), waiting + WORK, layer=layer)
 
 
 @pytest.mark.parametrize(("room", "beyond"), [(4, 0), (3, 1), (1, 3)])
@@ -363,7 +363,7 @@ def test_spike_kib(room, beyond):
     """16 + 16 spikes are 4 bytes; those beyond are written and read, 2 bytes per cycle, while the layer works."""
     chip = quick(core__spike_kib=room / 1024, dram__bandwidth_gb_s=1.0, dram__burst_bytes=1, dram__latency_ns=100.0)
     moved = 50 + beyond if beyond else 0
-    takes(stack(1), chip, 50 + BYTES // 2 + max(WORK, moved))
+    expect_cycles(stack(1), chip, 50 + BYTES // 2 + max(WORK, moved))
     counts = run(stack(1), chip).counts[0]
     assert (counts[Action.DRAM_READ], counts[Action.DRAM_WRITE]) == (BYTES + beyond, beyond)
 
@@ -382,5 +382,5 @@ def test_potential_kib(order, held, beyond):
     )
     work = WAY + END + 3  # three silent steps, their sweeps one after the other
     moved = 50 + 2 * beyond if beyond else 0
-    takes(trace, chip, 50 + BYTES // 2 + max(work, moved))
+    expect_cycles(trace, chip, 50 + BYTES // 2 + max(work, moved))
     assert run(trace, chip).counts[0, Action.DRAM_WRITE] == 2 * beyond

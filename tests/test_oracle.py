@@ -17,7 +17,7 @@ from sparsespike.simulator.builder import Builder, Style
 from sparsespike.simulator.engine import run
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.synthetic import mlp_trace, synthetic_trace
-from sparsespike.simulator.trace import Events
+from sparsespike.simulator.trace import Events, Pool
 
 SEEDS = range(200)
 
@@ -115,9 +115,11 @@ def test_verify_accepts_a_true_trace(policy, order):
             dense = dense.reshape(trace.images, trace.numerics.timesteps, stream.tokens, stream.channels)
             skipped = policy == "skip" and layer.selector >= 0
             at_work = trace.kept_mask(layer.selector if skipped else -1, stream.tokens)
-            neurons += int(at_work.sum()) * trace.numerics.timesteps * stream.channels  # a pool's outputs, too
+            if not isinstance(layer, Pool):  # whose outputs are spikes, but no neurons
+                neurons += int(at_work.sum()) * trace.numerics.timesteps * stream.channels
             spikes += int(dense.transpose(0, 2, 1, 3)[at_work].sum())
-    decisions = sum(len(kept) * trace.streams["pool1.out"].tokens for kept in trace.kept)
+    tokens = trace.streams["pool1.out"].tokens
+    decisions = sum(int(trace.kept_mask(before - 1, tokens).sum()) for before in range(len(trace.kept)))
     assert result.verified == Verified(neurons, spikes, decisions, trace.logits.size)
     assert result.saturations == 0
 
