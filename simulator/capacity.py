@@ -23,6 +23,9 @@ def check_capacity(placement: Placement, largest: dict[str, int]) -> None:
             faults.append(
                 _short(where, "mesh.channel_bits", plan.source.channels, 2**chip.mesh.channel_bits, "channels")
             )
+        trees = 0 if plan.phase is None else len(plan.phase.trees.links)
+        if trees > 2**chip.mesh.tree_bits:
+            faults.append(_short(where, "mesh.tree_bits", trees, 2**chip.mesh.tree_bits, "multicast trees"))
         if plan.stored is not None:
             faults += _weight_faults(chip, plan.stored, where)
             faults += _sum_faults(placement, plan, largest[plan.source.name], where)

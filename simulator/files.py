@@ -28,6 +28,8 @@ def write_whole(path: str | Path, write: Callable[[Path], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{path}: cannot be written: {path.parent} is no folder") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
     os.close(handle)
@@ -83,7 +85,7 @@ def load_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, n
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such file")
+        raise UserError(f"{path}: is a folder, not a {kind} file" if path.is_dir() else f"{path}: no such file")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

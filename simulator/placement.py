@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import UserError
 from .hardware import Chip
 from .kernels.encoder import Senders
 from .kernels.weight_memory import BITMAP, CSR, DENSE, EventCosts, RowFormat, RowSizes, measure_events, measure_rows
@@ -283,11 +282,6 @@ def _plan_phase(
                 branches.append((routers[owner], [int(consumers[unit])]))
                 expected[unit] += 1
         end_start.append(len(branches))
-    if len(branches) > 2**chip.mesh.tree_bits:
-        raise UserError(
-            f"mesh.tree_bits = {chip.mesh.tree_bits} numbers {2**chip.mesh.tree_bits} trees, "
-            f"but a layer needs {len(branches)}"
-        )
     senders = Senders(
         producer,
         tree_of_channel,

@@ -157,7 +157,7 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "not a number": (lambda t, d: ["simulate", t, "--images", "few"], "--images"),
     "no image": (lambda t, d: ["simulate", t, "--images", 0], "--images"),
     "missing trace": (lambda t, d: ["simulate", d / "none.safetensors"], "no such file"),
-    "a folder for a trace": (lambda t, d: ["simulate", d], "no such file"),
+    "a folder for a trace": (lambda t, d: ["simulate", d], "is a folder"),
     "truncated trace": (lambda t, d: ["simulate", _damage(t, d, _cut)], "truncated"),
     "flipped bit": (lambda t, d: ["simulate", _damage(t, d, _flip)], "damaged"),
     "newer trace": (lambda t, d: ["simulate", _newer(t, d)], "newer"),
