@@ -12,18 +12,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .simulator.cuts import load_cuts
     from .simulator.errors import UserError
     from .simulator.hardware import load_chip
     from .simulator.report import load_report, simulate
     from .simulator.trace import load_trace, save_trace
 
-__all__ = ["UserError", "__version__", "load_chip", "load_report", "load_trace", "save_trace", "simulate"]
+__all__ = ["UserError", "__version__", "load_chip", "load_cuts", "load_report", "load_trace", "save_trace", "simulate"]
 
 __version__ = "0.1.0"
 
 _HOME = {
     "UserError": "errors",
     "load_chip": "hardware",
+    "load_cuts": "cuts",
     "load_report": "report",
     "load_trace": "trace",
     "save_trace": "trace",

@@ -132,6 +132,7 @@ def simulate(
     settings: Settings = None,
     energy: Energy = "cmos45",
     images: Annotated[int | None, typer.Option(min=1, help="Only the first images of the trace.")] = None,
+    placement: Annotated[Path | None, typer.Option(metavar="FILE", help="Own cuts of layers (TOML).")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Recompute every spike and logit; demand equality.")] = False,
     json: JsonOut = None,
 ) -> None:
@@ -141,7 +142,8 @@ def simulate(
     """
     from .analysis.single import run_single
 
-    run_single(trace, hardware, parse_settings(settings or []), energy, images=images, verify=verify, json_out=json)
+    sets = parse_settings(settings or [])
+    run_single(trace, hardware, sets, energy, images=images, placement=placement, verify=verify, json_out=json)
 
 
 @app.command()

@@ -80,7 +80,8 @@ def layer_table(report: Report) -> Table:
     rows = []
     for layer in layers_of(report):
         energy = report["energy_pj"]["by_layer"][layer["name"]]
-        causes = layer["cycles_by_cause"]
+        overlapping = report["provenance"]["chip"]["schedule"] == "pipelined"
+        lasting = report["cycles"] if overlapping else layer["cycles"]
         rows.append(
             (
                 layer["name"],
@@ -90,11 +91,17 @@ def layer_table(report: Report) -> Table:
                 f"{layer['synaptic_events'] / images:,.0f}",
                 si(energy / images * 1e-12, "J"),
                 percent(energy / total),
-                max(causes, key=causes.__getitem__, default="-").replace("_", " "),
+                f"{layer['weight_imbalance']:.2f}",
+                layer["critical_resource"].replace("_", " "),
+                percent(layer["critical_cycles"] / max(1, lasting)),
             )
         )
-    columns = ("layer", "cycles", "of all", "spikes in", "synaptic events", "energy", "of all", "cores are mostly in")
-    return Table("By layer, per image", columns, tuple(rows))
+    columns = ("layer", "cycles", "of all", "spikes in", "synaptic events", "energy", "of all")
+    note = (
+        "Imbalance: most weights on a core over their mean. "
+        "Critical: the unit that is busy longest, and for how much of the layer (pipelined: of the run)."
+    )
+    return Table("By layer, per image", (*columns, "imbalance", "critical", "busy"), tuple(rows), note)
 
 
 def component_table(report: Report) -> Table:

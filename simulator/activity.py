@@ -3,6 +3,7 @@
 This is the border between timing and energy: the event loop fills it, `energy.price` multiplies it with a table.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, auto
 
@@ -55,16 +56,18 @@ class Action(_Zero):
 
 
 class Cause(_Zero):
-    """Why a core spent a cycle; exactly one holds for each, so that they add up to cycles x cores."""
+    """Why a core spent a cycle; exactly one is charged for each (C9), so that they add up to cycles x cores."""
 
     COMPUTE = auto()  # lanes adding
     BANK_CONFLICT = auto()  # two weights of a lane group want one accumulator bank
     WEIGHT_FETCH = auto()  # waiting for the words of a row
     CONTROL = auto()  # an end-of-token flit or an empty row
-    GRANT_WAIT = auto()  # no context free, or the keep bitmap being scanned
-    NETWORK = auto()  # FIFO empty while flits are under way
+    GRANT_WAIT = auto()  # no context free for the step of the next flit
+    FIFO_EMPTY = auto()  # the next flit is not sent yet: keep bitmap scanned, spike memory read
+    NETWORK = auto()  # the next flit is on its way
     NEURON_SWEEP = auto()  # nothing left to accumulate, neurons still being updated
     BARRIER = auto()  # done, waiting for other cores
+    IDLE = auto()  # takes no part in the layer
     SELECTOR = auto()  # waiting for the token unit
     ATTENTION = auto()  # waiting for the attention units
     DRAM = auto()  # waiting for weights, pixels or spilled data
@@ -76,11 +79,15 @@ class Activity:
 
     layers: names, in order.
     counts: int64[layers, Action], summed over images.
-    cycles: int64[images, layers], from the end of the layer before; sums to the whole run.
+    cycles: int64[images, layers], from the end of the layer before (L9 where layers overlap); sums to the whole run.
+    latency: int64[images], cycles from the beginning of an image to its end; `cycles` where images do not overlap.
     causes: int64[layers, Cause], core cycles summed over images; sums to cycles x cores.
     synaptic_events: int64[layers], a spike (or pixel) meeting one surviving weight, counted once per spike value 1.
     spikes: int64[layers], input events of the layer as the trace has them, on the tokens that it works on.
     imbalance: float64[layers], largest over mean cycles of row service (R4, without CONTROL); 1 where there are none.
+    placed: float64[layers], largest over mean of the weights stored on a core; 1 for layers without.
+    critical: the unit of each layer that is busy longest (K2).
+    cuts: first channel (or token) of each core and the end, by the name of each layer that runs on cores (P1, P2).
     verified: spikes and logits compared and found equal, or None where nothing was compared.
     """
 
@@ -88,10 +95,14 @@ class Activity:
     cores: int
     counts: NDArray[np.int64]
     cycles: NDArray[np.int64]
+    latency: NDArray[np.int64]
     causes: NDArray[np.int64]
     synaptic_events: NDArray[np.int64]
     spikes: NDArray[np.int64]
     imbalance: NDArray[np.float64]
+    placed: NDArray[np.float64]
+    critical: tuple["Critical", ...]
+    cuts: Mapping[str, tuple[int, ...]]
     saturations: int = 0
     verified: "Verified | None" = None
 
@@ -103,6 +114,14 @@ class Activity:
     def count(self, action: Action) -> int:
         """An action's count over all layers."""
         return int(self.counts[:, action].sum())
+
+
+@dataclass(frozen=True)
+class Critical:
+    """The unit that holds a layer up most: its kind (row service by its main cause) and its busy cycles (K1)."""
+
+    resource: str
+    cycles: int
 
 
 @dataclass(frozen=True)

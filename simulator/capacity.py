@@ -5,14 +5,17 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from .cuts import keeps_copy
 from .errors import UserError
 from .hardware import Chip
 from .placement import LayerPlan, Placement, Stored
-from .trace import Attention, Conv, Head, Layer, Linear, Numerics, Select, Trace
+from .trace import Attention, Conv, Head, Layer, Linear, Numerics, Select, Stream, Trace
 
 
 def check_capacity(placement: Placement, largest: dict[str, int]) -> None:
     """Raise UserError with every layer and memory that does not fit, each with both numbers."""
+    from .pipelined_capacity import pipeline_faults
+
     chip, trace = placement.chip, placement.trace
     faults = list(_numeric_faults(trace.numerics, chip))
     if chip.token_unit.policy != "skip" and trace.kept and not trace.shadow:
@@ -21,20 +24,23 @@ def check_capacity(placement: Placement, largest: dict[str, int]) -> None:
         where = f"layer {plan.layer.name!r}"
         if plan.source.channels > 2**chip.mesh.channel_bits:
             faults.append(
-                _short(where, "mesh.channel_bits", plan.source.channels, 2**chip.mesh.channel_bits, "channels")
+                shortfall(where, "mesh.channel_bits", plan.source.channels, 2**chip.mesh.channel_bits, "channels")
             )
         trees = 0 if plan.phase is None else len(plan.phase.trees.links)
         if trees > 2**chip.mesh.tree_bits:
-            faults.append(_short(where, "mesh.tree_bits", trees, 2**chip.mesh.tree_bits, "multicast trees"))
+            faults.append(shortfall(where, "mesh.tree_bits", trees, 2**chip.mesh.tree_bits, "multicast trees"))
         if plan.stored is not None:
             faults += _weight_faults(chip, plan.stored, where)
             faults += _sum_faults(placement, plan, largest[plan.source.name], where)
         faults += _layer_faults(placement, plan, where)
+    if chip.schedule == "pipelined":
+        faults += pipeline_faults(placement)
     if faults:
         raise UserError(f"chip {chip.name!r} cannot run this trace: " + "; ".join(faults))
 
 
-def _short(where: str, key: str, need: int, have: int, unit: str) -> str:
+def shortfall(where: str, key: str, need: int, have: int, unit: str) -> str:
+    """A sentence with both numbers."""
     return f"{where} needs {need:,} {unit}, but {key} gives {have:,}"
 
 
@@ -70,12 +76,12 @@ def _weight_faults(chip: Chip, stored: Stored, where: str) -> Iterator[str]:
     words, have = int(stored.words.max()), weight_words(chip)
     if words > have:
         word_bytes = chip.core.weight_word_bits / 8
-        yield _short(
+        yield shortfall(
             where, "core.weight_kib", int(words * word_bytes), int(have * word_bytes), "bytes of weights per core"
         )
     pointers, have = int(stored.pointers.max()), pointer_words(chip)
     if pointers > have:
-        yield _short(where, "core.pointer_kib", 4 * pointers, 4 * have, "bytes of row pointers per core")
+        yield shortfall(where, "core.pointer_kib", 4 * pointers, 4 * have, "bytes of row pointers per core")
 
 
 def _sum_faults(placement: Placement, plan: LayerPlan, largest: int, where: str) -> Iterator[str]:
@@ -91,7 +97,7 @@ def _sum_faults(placement: Placement, plan: LayerPlan, largest: int, where: str)
     bound = int((sums + np.abs(layer.bias)).max())
     have = 2 ** (placement.chip.core.accumulator_bits - 1) - 1
     if bound > have:
-        yield _short(where, "core.accumulator_bits", bound, have, "as the largest possible sum")
+        yield shortfall(where, "core.accumulator_bits", bound, have, "as the largest possible sum")
 
 
 def kept_count(trace: Trace, layer: Layer, tokens: int) -> int:
@@ -112,53 +118,85 @@ def window(chip: Chip, plan: LayerPlan) -> int:
     return (kernel - 1) * plan.source.width + kernel + chip.core.contexts - 1
 
 
+def accumulator_positions(placement: Placement, plan: LayerPlan) -> int:
+    """P4: accumulators of a layer per owned channel."""
+    chip = placement.chip
+    if isinstance(plan.layer, Head):
+        return 1
+    if not isinstance(plan.layer, (Conv, Linear)):
+        return 0
+    inner = isinstance(plan.layer, Conv) and chip.core.order == "time_inner"
+    return window(chip, plan) * (placement.trace.numerics.timesteps if inner else plan.batch)
+
+
+def operand_bits(placement: Placement, layer: Attention, source: Stream) -> NDArray[np.int64]:
+    """P4: int64[units], bits of q, k and v of the unit's heads."""
+    units = placement.chip.attention.units
+    heads = np.bincount(np.arange(layer.heads) % units, minlength=units)
+    width = source.channels // 3 // layer.heads
+    return 3 * placement.trace.numerics.timesteps * source.tokens * width * heads
+
+
+def attention_accumulators(placement: Placement, layer: Attention, source: Stream) -> int:
+    """A2: accumulators that the chip's order needs; with `auto` the fewer of both."""
+    chip, trace = placement.chip, placement.trace
+    width = source.channels // 3 // layer.heads
+    queries = worked_count(trace, chip, layer, source.tokens)
+    keys = kept_count(trace, layer, source.tokens)
+    return (keys if chip.attention.order != "kv_first" else width * width) + queries * width
+
+
 def _layer_faults(placement: Placement, plan: LayerPlan, where: str) -> Iterator[str]:
-    chip, trace, layer = placement.chip, placement.trace, plan.layer
-    timesteps, tokens = trace.numerics.timesteps, plan.source.tokens
+    chip, layer = placement.chip, plan.layer
     if isinstance(layer, (Conv, Linear, Head)):
-        need = int(plan.owned.max()) * (1 if isinstance(layer, Head) else window(chip, plan))
-        if isinstance(layer, Conv) and chip.core.order == "time_inner":
-            need *= timesteps
+        need = int(plan.owned.max()) * accumulator_positions(placement, plan)
         if need > chip.core.accumulator_words:
-            yield _short(where, "core.accumulator_words", need, chip.core.accumulator_words, "accumulators per core")
+            yield shortfall(where, "core.accumulator_words", need, chip.core.accumulator_words, "accumulators per core")
     elif isinstance(layer, Select):
-        need, have = tokens * plan.source.channels * 16, kib_bits(chip.token_unit.feature_kib)
+        need, have = plan.source.tokens * plan.source.channels * 16, kib_bits(chip.token_unit.feature_kib)
         if need > have:
-            yield _short(where, "token_unit.feature_kib", need // 8, have // 8, "bytes of features")
+            yield shortfall(where, "token_unit.feature_kib", need // 8, have // 8, "bytes of features")
         if plan.unit_bytes > unit_weight_bytes(chip):
             have = unit_weight_bytes(chip)
-            yield _short(where, "token_unit.weight_kib", plan.unit_bytes, have, "bytes of selector weights")
+            yield shortfall(where, "token_unit.weight_kib", plan.unit_bytes, have, "bytes of selector weights")
     elif isinstance(layer, Attention):
-        width = plan.source.channels // 3 // layer.heads
-        heads = -(-layer.heads // chip.attention.units)
-        need, have = 3 * timesteps * tokens * width * heads, kib_bits(chip.attention.operand_kib)
+        need = int(operand_bits(placement, layer, plan.source).max())
+        have = kib_bits(chip.attention.operand_kib)
         if need > have:
-            yield _short(where, "attention.operand_kib", -(-need // 8), have // 8, "bytes of operands per unit")
-        queries = worked_count(trace, chip, layer, tokens)
-        keys = kept_count(trace, layer, tokens)
-        first = keys if chip.attention.order != "kv_first" else width * width
-        need = first + queries * width
+            yield shortfall(where, "attention.operand_kib", -(-need // 8), have // 8, "bytes of operands per unit")
+        need = attention_accumulators(placement, layer, plan.source)
         if need > chip.attention.accumulator_words:
             have = chip.attention.accumulator_words
-            yield _short(where, "attention.accumulator_words", need, have, "accumulators per attention unit")
+            yield shortfall(where, "attention.accumulator_words", need, have, "accumulators per attention unit")
 
 
-def spilled_bytes(placement: Placement, index: int) -> int:
-    """D5: bytes that a layer writes to DRAM and reads back, each way, per image."""
-    chip, trace = placement.chip, placement.trace
-    plan = placement.plans[index]
-    timesteps = trace.numerics.timesteps
+def spilled_bytes(placement: Placement, image: int, index: int) -> int:
+    """D5: bytes that a layer writes to DRAM and reads back, each way, on an image."""
+    chip, plan = placement.chip, placement.plans[index]
     bits = np.zeros(chip.cores, np.int64)
     for name in _live_streams(placement, index):
-        bits += _stream_bits(placement, name)
+        bits += stream_bits(placement, name)
+    for name in placement.trace.streams:
+        bits += _copied_bits(placement, name, index)
     spikes = _beyond(bits, chip.core.spike_kib)
     potentials = 0
     if isinstance(plan.layer, (Conv, Linear)):
-        positions = window(chip, plan)
-        if chip.core.order == "time_outer":
-            positions = worked_count(trace, chip, plan.layer, plan.source.tokens)
+        positions = open_positions(placement, plan, image)
         potentials = _beyond(plan.owned * chip.core.potential_bits * positions, chip.core.potential_kib)
-    return spikes + (timesteps - 1) * potentials
+    batches = -(-placement.trace.numerics.timesteps // plan.batch)
+    return spikes + (batches - 1) * potentials
+
+
+def open_positions(placement: Placement, plan: LayerPlan, image: int) -> NDArray[np.int64]:
+    """D5: int64[cores] (or one for all), tokens whose potentials a core keeps from one timestep to the next."""
+    chip, trace = placement.chip, placement.trace
+    if chip.core.order == "time_inner":
+        return np.array([window(chip, plan)])
+    if plan.cut is None or not plan.cut.by_token:
+        return np.array([worked_count(trace, chip, plan.layer, plan.source.tokens)])
+    selector = plan.layer.selector if chip.token_unit.policy == "skip" else -1
+    worked = trace.kept_mask(selector, plan.source.tokens)[image]
+    return np.bincount(plan.cut.owner[worked], minlength=chip.cores)
 
 
 def _beyond(bits_per_core: NDArray[np.int64], kib: float) -> int:
@@ -178,14 +216,27 @@ def _live_streams(placement: Placement, index: int) -> set[str]:
     return present | ((made & wanted) - {""})
 
 
-def _stream_bits(placement: Placement, name: str) -> NDArray[np.int64]:
+def stream_bits(placement: Placement, name: str) -> NDArray[np.int64]:
     """Bits of a stream in each core's spike memory."""
     chip, trace = placement.chip, placement.trace
     stream = trace.streams[name]
     if stream.kind == "real":
         return np.full(chip.cores, stream.tokens * stream.channels * 8, np.int64)
     home = placement.homes[name]
-    if home.at_attention:
+    if home.by == "units":
         return np.zeros(chip.cores, np.int64)
     owned = np.bincount(home.owner, minlength=chip.cores).astype(np.int64)
-    return owned * trace.numerics.timesteps * stream.tokens * placement.value_bits[name]
+    others = stream.channels if home.by == "tokens" else stream.tokens
+    return owned * others * trace.numerics.timesteps * placement.value_bits[name]
+
+
+def _copied_bits(placement: Placement, name: str, index: int) -> NDArray[np.int64]:
+    """Bits that the cores of its tokens keep of a stream that lies elsewhere (P3), while layer `index` runs."""
+    chip, trace = placement.chip, placement.trace
+    if not keeps_copy(trace, chip, name, index):
+        return np.zeros(chip.cores, np.int64)
+    cut = next(plan.cut for plan in placement.plans if plan.layer.source == name and plan.cut and plan.cut.by_token)
+    if placement.homes[name].by == "tokens" and np.array_equal(placement.homes[name].owner, cut.owner):
+        return np.zeros(chip.cores, np.int64)
+    each = trace.numerics.timesteps * trace.streams[name].channels * placement.value_bits[name]
+    return np.diff(cut.bounds) * each

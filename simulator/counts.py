@@ -56,7 +56,7 @@ def count_transfers(channel: Channel, image: int, counts: NDArray[np.int64]) -> 
         if stored is not None and transfer.weight_bytes:
             counts[transfer.layer, Action.WEIGHT_WRITE] += stored.words.sum()
             counts[transfer.layer, Action.POINTER_WRITE] += stored.pointers.sum()
-    for index, spilled in enumerate(channel.spills):
+    for index, spilled in enumerate(channel.spills[image]):
         counts[index, Action.DRAM_READ] += chip.in_bursts(spilled)
         counts[index, Action.DRAM_WRITE] += chip.in_bursts(spilled)
 
@@ -67,18 +67,18 @@ def _count_flits(plan: LayerPlan, flits: Flits, actions: Counts) -> int:
         return 0
     costs, taps = plan.stored.costs, plan.stored.taps
     data = flits.event >= 0
-    kinds = costs.words.shape[0]
-    every = np.bincount(flits.event[data], minlength=kinds)
-    graded = np.bincount(flits.event[data & (flits.value > 1)], minlength=kinds)
-    values = np.bincount(flits.event[data], weights=flits.value[data], minlength=kinds).astype(np.int64)
+    kinds, events, values = costs.words.shape[0], flits.event[data], flits.values[data]
+    every = np.bincount(events, minlength=kinds)
+    ones = np.bincount(events, weights=(values == 1).sum(axis=1), minlength=kinds).astype(np.int64)
+    graded = np.bincount(events, weights=(values > 1).sum(axis=1), minlength=kinds).astype(np.int64)
+    total = np.bincount(events, weights=values.sum(axis=1), minlength=kinds).astype(np.int64)
     actions[Action.WEIGHT_READ] += every @ costs.words.sum(axis=1)
-    pointing = int((plan.stored.pointers > 0).sum())
     valid = np.repeat(taps.valid.sum(axis=1), plan.source.channels)
-    actions[Action.POINTER_READ] += (every @ valid) * pointing
+    actions[Action.POINTER_READ] += (every @ valid) * plan.stored.pointing
     adds = costs.adds.sum(axis=1, dtype=np.int64)
-    actions[Action.ADD] += (every - graded) @ adds
+    actions[Action.ADD] += ones @ adds
     actions[Action.MULTIPLY_ADD] += graded @ adds
-    return int(values @ costs.nonzeros.sum(axis=1, dtype=np.int64))
+    return int(total @ costs.nonzeros.sum(axis=1, dtype=np.int64))
 
 
 def _count_pixels(plan: LayerPlan, actions: Counts) -> int:
@@ -88,8 +88,8 @@ def _count_pixels(plan: LayerPlan, actions: Counts) -> int:
     tokens = np.bincount(taps.border, minlength=len(taps.valid))
     every = np.repeat(tokens, plan.source.channels)
     actions[Action.WEIGHT_READ] += every @ costs.words.sum(axis=1)
-    pointing = int((plan.stored.pointers > 0).sum())
-    actions[Action.POINTER_READ] += (every @ np.repeat(taps.valid.sum(axis=1), plan.source.channels)) * pointing
+    valid = np.repeat(taps.valid.sum(axis=1), plan.source.channels)
+    actions[Action.POINTER_READ] += (every @ valid) * plan.stored.pointing
     actions[Action.MULTIPLY_ADD] += every @ costs.adds.sum(axis=1, dtype=np.int64)
     return int(every @ costs.nonzeros.sum(axis=1, dtype=np.int64))
 
@@ -104,14 +104,15 @@ def _count_network(placement: Placement, plan: LayerPlan, work: Work, flits: Fli
     actions[Action.BUFFER_READ] += sent @ trees.outputs
     actions[Action.FIFO_WRITE] += sent @ trees.leaves
     actions[Action.FIFO_READ] += sent @ trees.leaves
-    events = int((flits.event >= 0).sum())
+    events = int(flits.active.sum())
     if isinstance(plan.layer, Select):
         actions[Action.FEATURE_UPDATE] += events
     elif isinstance(plan.layer, Attention):
         actions[Action.OPERAND_WRITE] += events
     if chip.token_unit.policy == "skip" and plan.layer.selector >= 0 and len(work.tokens):
-        scans = placement.trace.numerics.timesteps if chip.core.order == "time_outer" else 1
-        actions[Action.SCAN] += scans * plan.source.tokens * len(plan.phase.producers)
+        scans = len(work.token) // len(work.tokens) if chip.core.order == "time_outer" else 1
+        scanning = 1 if plan.phase.senders.by_token else len(plan.phase.producers)
+        actions[Action.SCAN] += scans * plan.source.tokens * scanning
 
 
 def _count_neurons(placement: Placement, plan: LayerPlan, work: Work, actions: Counts) -> None:
@@ -121,8 +122,10 @@ def _count_neurons(placement: Placement, plan: LayerPlan, work: Work, actions: C
     neurons = placement.trace.numerics.timesteps * len(work.tokens) * plan.target.channels
     actions[Action.NEURON_UPDATE] += neurons
     if isinstance(plan.layer, (Conv, Linear)):
-        groups = int((-(-plan.owned // placement.chip.core.sweep_width)).sum())
-        words = placement.trace.numerics.timesteps * len(work.tokens) * groups
+        assert plan.cut is not None
+        groups = -(-plan.owned // placement.chip.core.sweep_width)
+        batches = -(-placement.trace.numerics.timesteps // plan.batch)
+        words = batches * len(work.tokens) * int(groups.max() if plan.cut.by_token else groups.sum())
         actions[Action.POTENTIAL_READ] += words
         actions[Action.POTENTIAL_WRITE] += words
     else:

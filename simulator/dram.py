@@ -58,7 +58,10 @@ class Channel:
 
     def __post_init__(self) -> None:
         self.resident = is_resident(self.placement)
-        self.spills = [spilled_bytes(self.placement, index) for index in range(len(self.placement.plans))]
+        layers = range(len(self.placement.plans))
+        self.spills = [
+            [spilled_bytes(self.placement, image, layer) for layer in layers] for image in range(self.images)
+        ]
         for image in range(self.images):
             self._queue += [(image, transfer) for transfer in self.transfers(image)]
         self._weighted = [index for index, plan in enumerate(self.placement.plans) if plan.weight_bytes]
@@ -81,13 +84,13 @@ class Channel:
         while self._next < len(self._queue) and self._arrived.get(key) is None and self._wanted(key):
             assert self._allowed is not None
             self._start_next()
-        start = max(self.end_of_layer, self._arrived.get(key, 0))
+        start = max(self.end_of_layer, self._arrived[key] + 1 if key in self._arrived else 0)
         while self._next < len(self._queue) and self._allowed is not None and self._allowed < start:
             self._start_next()
         self._spill_end = start
-        if self.spills[index]:
+        if self.spills[image][index]:
             chip = self.placement.chip
-            each_way = chip.in_bursts(self.spills[index])
+            each_way = chip.in_bursts(self.spills[image][index])
             self.free = max(self.free, start) + chip.dram_cycles(2 * each_way)
             self._spill_end = self.free
         if self._allowed is None and self._waits_for(index, at_start=True):
@@ -100,6 +103,12 @@ class Channel:
         if self._allowed is None and (self._waits_for(index, at_start=False)):
             self._allowed = self.end_of_layer
         return self.end_of_layer
+
+    def busy(self, image: int, index: int) -> int:
+        """K1: cycles of a layer's transfers, its spills among them."""
+        chip, spilled = self.placement.chip, self.spills[image][index]
+        brought = sum(transfer.bytes for transfer in self.transfers(image) if transfer.layer == index)
+        return chip.dram_cycles(brought) + chip.dram_cycles(2 * chip.in_bursts(spilled))
 
     def _wanted(self, key: tuple[int, int]) -> bool:
         return key in {(image, transfer.layer) for image, transfer in self._queue[self._next : self._next + 1]}

@@ -1,23 +1,27 @@
 """Run a trace on a chip: place it, walk through images and layers, and collect what happened."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import phase
 from . import verify as checking
 from .activity import Action, Activity, Cause
-from .capacity import kept_count, worked_count
-from .counts import attention_order, count_layer, count_transfers
+from .bounds import Busy
+from .counts import count_layer, count_transfers
 from .dram import Channel
 from .hardware import Chip
-from .kernels.encoder import Flits
-from .phase import Work, encode_phase, list_work
-from .placement import LayerPlan, Placement, hidden_weights, place
-from .trace import Attention, Head, Pool, Select, Trace
+from .layer_time import add_busy, time_job, time_layer
+from .phase import encode_phase, list_tokens, list_work
+from .pipelined import account, build_pipeline, check_arrivals, run_pipeline
+from .placement import LayerPlan, Placement, place
+from .trace import Trace
 from .verify import Tally
+
+Watch = Callable[[int, int, NDArray[np.int64]], None]
+
+SERVED = [Cause.COMPUTE, Cause.BANK_CONFLICT, Cause.WEIGHT_FETCH]  # what row service is made of, without CONTROL
 
 
 @dataclass
@@ -26,28 +30,22 @@ class _Record:
 
     placement: Placement
     cycles: NDArray[np.int64] = field(init=False)
+    latency: NDArray[np.int64] = field(init=False)
     counts: NDArray[np.int64] = field(init=False)
     causes: NDArray[np.int64] = field(init=False)
     synaptic_events: NDArray[np.int64] = field(init=False)
     spikes: NDArray[np.int64] = field(init=False)
-    busy: NDArray[np.int64] = field(init=False)  # accumulate cycles [layers, cores]
+    busy: list[Busy] = field(init=False)
 
     def __post_init__(self) -> None:
         layers, trace = len(self.placement.plans), self.placement.trace
         self.cycles = np.zeros((trace.images, layers), np.int64)
+        self.latency = np.zeros(trace.images, np.int64)
         self.counts = np.zeros((layers, len(Action)), np.int64)
         self.causes = np.zeros((layers, len(Cause)), np.int64)
         self.synaptic_events = np.zeros(layers, np.int64)
         self.spikes = np.zeros(layers, np.int64)
-        self.busy = np.zeros((layers, self.placement.chip.cores), np.int64)
-
-
-@dataclass(frozen=True)
-class _Timing:
-    """A layer on an image, without DRAM: cycles, and causes int64[cores, Cause] that sum to them on every core."""
-
-    cycles: int
-    causes: NDArray[np.int64]
+        self.busy = [Busy(self.placement) for _ in range(layers)]
 
 
 def run(
@@ -56,171 +54,126 @@ def run(
     *,
     verify: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    cuts: Mapping[str, Iterable[int]] | None = None,
+    watch: Watch | None = None,
 ) -> Activity:
     """Simulate every image of a trace on a chip.
 
     verify: the chip also computes its own potentials, spikes, kept tokens and logits from the flits that arrive.
     progress: called with (images done, images) after each image.
-    Raises UserError for what does not fit (rule P4), and where verification finds a difference.
+    cuts: the first channel (or token) of each core and the end, by layer name, in place of the automatic cuts (P1).
+    watch: called with (image, layer, log) after each phase, log as `eventlog.read_log` takes it; with `pipelined` once.
+    Raises UserError for what does not fit (rules P3, P4, L1, L2), and where verification finds a difference.
     """
-    placement = place(trace, chip)
+    placement = place(trace, chip, cuts)
     tally = Tally() if verify else None
     if verify:
         checking.check_verifiable(trace)
-    channel, record = Channel(placement, trace.images), _Record(placement)
+    record, channel = _Record(placement), Channel(placement, trace.images)
+    done = progress or (lambda images, all_images: None)
+    if chip.schedule == "pipelined":
+        _run_pipelined(record, tally, watch)
     for image in range(trace.images):
         count_transfers(channel, image, record.counts)
         for index in range(len(placement.plans)):
-            ended = channel.end_of_layer
-            start = channel.begin(image, index)
-            timing = _run_layer(placement, index, image, record, tally)
-            end = channel.end(image, index, start + timing.cycles)
-            record.cycles[image, index] = end - ended
-            record.causes[index] += timing.causes.sum(axis=0)
-            record.causes[index, Cause.DRAM] += (end - ended - timing.cycles) * chip.cores
-        if progress is not None:
-            progress(image + 1, trace.images)
+            if chip.schedule == "layerwise":
+                _run_layer(record, channel, index, image, tally, watch)
+            record.busy[index].dram += channel.busy(image, index)
+            _count_layer(record, index, image)
+        done(image + 1, trace.images)
     return _activity(record, tally)
 
 
 def _activity(record: _Record, tally: Tally | None) -> Activity:
     placement = record.placement
-    mean = record.busy.mean(axis=1)
-    imbalance = np.divide(record.busy.max(axis=1), mean, out=np.ones(len(mean)), where=mean > 0)
+    served = np.array([busy.rows[:, SERVED].sum(axis=1) for busy in record.busy])
+    stored = np.array([_stored_weights(plan) for plan in placement.plans])
     return Activity(
         layers=tuple(plan.layer.name for plan in placement.plans),
         cores=placement.chip.cores,
         counts=record.counts,
         cycles=record.cycles,
+        latency=record.latency,
         causes=record.causes,
         synaptic_events=record.synaptic_events,
         spikes=record.spikes,
-        imbalance=imbalance,
+        imbalance=_largest_over_mean(served),
+        placed=_largest_over_mean(stored),
+        critical=tuple(busy.critical() for busy in record.busy),
+        cuts={plan.layer.name: tuple(plan.cut.bounds.tolist()) for plan in placement.plans if plan.cut is not None},
         saturations=0 if tally is None else tally.clipped,
         verified=None if tally is None else tally.result(),
     )
 
 
-def _tokens(placement: Placement, plan: LayerPlan, image: int, skip: bool) -> NDArray[np.int64]:
-    """G3: tokens of a layer, ascending; those that were kept where `skip`, and for the head."""
-    selector = plan.layer.selector if skip or isinstance(plan.layer, Head) else -1
-    return np.flatnonzero(placement.trace.kept_mask(selector, plan.source.tokens)[image])
+def _largest_over_mean(loads: NDArray[np.int64]) -> NDArray[np.float64]:
+    """float64[layers] of int64[layers, cores]; 1 where there is no load."""
+    mean = loads.mean(axis=1)
+    return np.divide(loads.max(axis=1), mean, out=np.ones(len(mean)), where=mean > 0)
 
 
-def _run_layer(placement: Placement, index: int, image: int, record: _Record, tally: Tally | None) -> _Timing:
-    """Time one layer on one image, count its actions, and check its numbers where asked."""
-    plan, chip, trace = placement.plans[index], placement.chip, placement.trace
-    policy = chip.token_unit.policy
-    work = list_work(chip, _tokens(placement, plan, image, policy == "skip"), trace.numerics.timesteps)
-    flits = None if plan.phase is None else encode_phase(placement, plan, image, work)
-    sums = None if tally is None else checking.new_sums(placement, plan)
-    if flits is not None:
-        timing = _time_phase(placement, plan, work, flits, sums)
-    elif isinstance(plan.layer, Pool):
-        timing = _time_pool(placement, plan)
-    else:
-        timing = _time_input(placement, plan)
-        if sums is not None:
-            checking.convolve_pixels(placement, plan, image, sums)
-    if tally is not None and sums is not None:
-        checking.compare(placement, plan, image, _compared_tokens(plan, work), sums, tally)
-    if policy == "gate" and plan.layer.selector >= 0:
-        work = list_work(chip, _tokens(placement, plan, image, True), trace.numerics.timesteps)
-        flits = None if flits is None else encode_phase(placement, plan, image, work)
+def _stored_weights(plan: LayerPlan) -> NDArray[np.int64]:
+    """int64[cores]: weights that a core stores of a layer; zeros too in `dense`."""
+    if plan.stored is None:
+        return np.zeros(len(plan.owned), np.int64)
+    rows = plan.stored.rows.weights.sum(axis=0, dtype=np.int64)[plan.stored.columns]
+    return np.where(plan.owned > 0, rows, 0)
+
+
+def _run_layer(
+    record: _Record, channel: Channel, index: int, image: int, tally: Tally | None, watch: Watch | None
+) -> None:
+    """Time one layer on one image behind its weights, and check its numbers where asked (D4, D5)."""
+    placement = record.placement
+    plan, chip = placement.plans[index], placement.chip
+    work = list_work(chip, list_tokens(placement, plan, image), placement.trace.numerics.timesteps)
+    flits = None if plan.phase is None else encode_phase(placement, plan, [(image, work)])
+    ended, start = channel.end_of_layer, channel.begin(image, index)
+    busy, verify = record.busy[index], tally is not None
+    timing = time_layer(placement, plan, work, flits, busy, keep=verify, logged=watch is not None)
+    end = channel.end(image, index, start + timing.cycles)
+    record.cycles[image, index] = end - ended
+    record.latency[image] += end - ended
+    record.causes[index] += timing.causes.sum(axis=0)
+    record.causes[index, Cause.DRAM] += (end - ended - timing.cycles) * chip.cores
+    outcome = timing.outcome
+    if watch is not None and outcome is not None:
+        watch(image, index, outcome.log)
+    if tally is not None:
+        came = None if outcome is None else (outcome.flits, outcome.arrivals, 0, 0)
+        checking.check_layer(placement, plan, image, work, came, tally)
+
+
+def _run_pipelined(record: _Record, tally: Tally | None, watch: Watch | None) -> None:
+    """All layers and images at once, then what it came to (section L)."""
+    placement = record.placement
+    images = placement.trace.images
+    pipeline = build_pipeline(placement, images)
+    outcome = run_pipeline(pipeline, keep=tally is not None, logged=watch is not None)
+    result = account(pipeline, outcome, images)
+    record.cycles[:] = result.cycles
+    record.latency[:] = result.latency
+    record.causes[:] = result.causes.sum(axis=1)
+    for index, (plan, busy) in enumerate(zip(placement.plans, record.busy, strict=True)):
+        part = pipeline.parts.get(index)
+        busy.rows += images * time_job(placement, plan).causes if part is None else result.causes[index]
+        add_busy(busy, plan, part, images)
+    if watch is not None:
+        watch(0, 0, outcome.log)
+    for image in range(images if tally is not None else 0):
+        for index in range(len(placement.plans)):
+            assert tally is not None
+            check_arrivals(pipeline, outcome, index, image, tally)
+
+
+def _count_layer(record: _Record, index: int, image: int) -> None:
+    """Count what a layer does with the tokens that count (W)."""
+    placement = record.placement
+    plan = placement.plans[index]
+    tokens = list_tokens(placement, plan, image, counted=True)
+    work = list_work(placement.chip, tokens, placement.trace.numerics.timesteps)
+    flits = None if plan.phase is None else encode_phase(placement, plan, [(image, work)])
     counted = count_layer(placement, plan, image, work, flits)
     record.counts[index] += counted.actions
     record.synaptic_events[index] += counted.synaptic_events
     record.spikes[index] += counted.spikes
-    record.busy[index] += timing.causes[:, [Cause.COMPUTE, Cause.BANK_CONFLICT, Cause.WEIGHT_FETCH]].sum(axis=1)
-    return timing
-
-
-def _compared_tokens(plan: LayerPlan, work: Work) -> NDArray[np.int64]:
-    """Token ids of the target that the layer computed."""
-    if isinstance(plan.layer, Pool):
-        assert plan.target is not None
-        return np.arange(plan.target.tokens)
-    return work.tokens
-
-
-def _time_phase(
-    placement: Placement, plan: LayerPlan, work: Work, flits: Flits, sums: NDArray[np.int64] | None
-) -> _Timing:
-    """Rules N and C, then T2 or A2 behind them."""
-    outcome = phase.run(placement, plan, work, flits, sums)
-    if isinstance(plan.layer, Select):
-        return _all_wait(placement.chip, outcome.cycles + selector_cycles(placement, plan), Cause.SELECTOR)
-    if isinstance(plan.layer, Attention):
-        return _all_wait(placement.chip, outcome.cycles + attention_cycles(placement, plan), Cause.ATTENTION)
-    causes = np.zeros((placement.chip.cores, len(Cause)), np.int64)
-    causes[:, Cause.BARRIER] = outcome.cycles
-    assert plan.phase is not None
-    cores = plan.phase.consumer_cores
-    causes[cores] = outcome.causes
-    return _Timing(outcome.cycles, causes)
-
-
-def _all_wait(chip: Chip, cycles: int, cause: Cause) -> _Timing:
-    causes = np.zeros((chip.cores, len(Cause)), np.int64)
-    causes[:, cause] = cycles
-    return _Timing(cycles, causes)
-
-
-def selector_cycles(placement: Placement, plan: LayerPlan) -> int:
-    """T2: scoring, ranking, and writing the keep bitmap."""
-    layer, unit = plan.layer, placement.chip.token_unit
-    assert isinstance(layer, Select)
-    candidates = kept_count(placement.trace, layer, plan.source.tokens)
-    cycles = -(-plan.source.tokens // unit.scan_width)
-    if layer.hidden is not None:
-        hidden = layer.hidden.output_channels
-        cycles += candidates * (-(-hidden_weights(placement.chip, layer) // unit.macs) - (-hidden // unit.macs))
-    if layer.form != "random":
-        cycles += candidates * -(-candidates // unit.comparators)
-    return cycles
-
-
-def attention_cycles(placement: Placement, plan: LayerPlan) -> int:
-    """A2, A3: both products and the sweep, on the unit with most heads."""
-    layer, unit, trace = plan.layer, placement.chip.attention, placement.trace
-    assert isinstance(layer, Attention)
-    width = plan.source.channels // 3 // layer.heads
-    queries = worked_count(trace, placement.chip, layer, plan.source.tokens)
-    keys = kept_count(trace, layer, plan.source.tokens)
-    if attention_order(placement, plan) == "qk_first":
-        products = 2 * -(-queries * keys * width // unit.width)
-    else:
-        products = -(-keys * width * width // unit.width) - (-queries * width * width // unit.width)
-    sweep = -(-queries * width // unit.sweep_width)
-    heads = -(-layer.heads // unit.units)
-    return trace.numerics.timesteps * heads * (products + sweep)
-
-
-def _time_pool(placement: Placement, plan: LayerPlan) -> _Timing:
-    """S1."""
-    groups = -(-plan.owned // placement.chip.core.sweep_width)
-    sweep = placement.trace.numerics.timesteps * plan.source.tokens * groups
-    causes = np.zeros((placement.chip.cores, len(Cause)), np.int64)
-    causes[:, Cause.NEURON_SWEEP] = sweep
-    causes[:, Cause.BARRIER] = sweep.max() - sweep
-    return _Timing(int(sweep.max()), causes)
-
-
-def _time_input(placement: Placement, plan: LayerPlan) -> _Timing:
-    """I1, I2: the input convolution."""
-    core, stored = placement.chip.core, plan.stored
-    assert stored is not None
-    compute = -(-stored.costs.entries // core.input_macs)
-    fetch_wait = np.maximum(stored.costs.fetch - compute, 0)
-    control = np.where((compute == 0) & (fetch_wait == 0) & (plan.owned > 0), 1, 0)
-    tokens = np.bincount(stored.taps.border, minlength=len(stored.taps.valid))
-    times = np.repeat(tokens, plan.source.channels)
-    sweep = placement.trace.numerics.timesteps * plan.source.tokens * -(-plan.owned // core.sweep_width)
-    causes = np.zeros((placement.chip.cores, len(Cause)), np.int64)
-    causes[:, Cause.COMPUTE] = times @ compute
-    causes[:, Cause.WEIGHT_FETCH] = times @ fetch_wait
-    causes[:, Cause.CONTROL] = times @ control
-    causes[:, Cause.NEURON_SWEEP] = sweep
-    busy = causes.sum(axis=1)
-    causes[:, Cause.BARRIER] = busy.max() - busy
-    return _Timing(int(busy.max()), causes)

@@ -23,6 +23,8 @@ WeightFormat = Literal["dense", "bitmap", "csr"]
 TokenPolicy = Literal["skip", "gate", "off"]
 AttentionOrder = Literal["auto", "qk_first", "kv_first"]
 LoopOrder = Literal["time_outer", "time_inner"]
+Partition = Literal["channel", "token"]
+Schedule = Literal["layerwise", "pipelined"]
 SramDevice = Literal["lstp", "lop", "hp"]
 
 
@@ -66,7 +68,14 @@ class Core(Part):
     potential_kib: Kib = Field(description="membrane potentials per core")
     potential_bits: Annotated[int, Field(ge=8, le=32)] = Field(description="width of a membrane potential")
     spike_kib: Kib = Field(description="spikes and residual stream per core")
-    order: LoopOrder = Field(description="time_outer: all tokens of a timestep first; time_inner: all timesteps first")
+    encode_width: Count = Field(description="channels of spike memory that the encoder looks at in a cycle")
+    order: LoopOrder = Field(
+        description="time_outer: all tokens of a batch first; time_inner: all batches of a token first"
+    )
+    time_batch: Annotated[int, Field(ge=1, le=8)] = Field(description="timesteps that share one fetch of a row")
+    partition: Partition = Field(
+        description="how linear layers are cut among the cores: by output channels or by tokens"
+    )
 
 
 class TokenUnit(Part):
@@ -106,6 +115,9 @@ class Chip(Part):
     name: str = Field(description="what the chip is called in reports")
     description: str = Field(description="one line about it")
     clock_mhz: Annotated[float, Field(gt=0, le=10000)] = Field(description="one clock for all units")
+    schedule: Schedule = Field(
+        description="layerwise: one layer after the other on all cores; pipelined: each has its own"
+    )
     technology: Technology
     mesh: Mesh
     core: Core
@@ -160,8 +172,9 @@ class Chip(Part):
 
     @property
     def flit_bits(self) -> int:
-        """end-of-token bit + tree + context + channel + value."""
-        return 1 + self.mesh.tree_bits + self.context_bits + self.mesh.channel_bits + self.mesh.value_bits
+        """end-of-token bit + tree + context + channel + a value per timestep of a batch (F4)."""
+        values = self.core.time_batch * self.mesh.value_bits
+        return 1 + self.mesh.tree_bits + self.context_bits + self.mesh.channel_bits + values
 
     @property
     def flit_cycles(self) -> int:

@@ -4,7 +4,7 @@ Everything that can be decided before the first cycle is decided here, once, int
 refused with the numbers. Rules P, R and F2 of ARCHITECTURE.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,21 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .cuts import Cut, Home, lay_out
 from .hardware import Chip
-from .kernels.encoder import Senders
 from .kernels.weight_memory import BITMAP, CSR, DENSE, EventCosts, RowFormat, RowSizes, measure_events, measure_rows
-from .routes import Trees, build_trees
 from .trace import Attention, Conv, Head, Layer, Linear, Pool, Select, Stream, Trace, Weights
+from .wiring import Consumers, Phase, plan_phase
 
 FORMATS = {"dense": DENSE, "bitmap": BITMAP, "csr": CSR}
-
-
-@dataclass(frozen=True)
-class Home:
-    """Where a stream's channels lie (P2): owner int32[channels] counts cores, or attention units."""
-
-    at_attention: bool
-    owner: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -53,47 +45,49 @@ class Stored:
     taps: Taps
     words: NDArray[np.int64]  # [cores]
     pointers: NDArray[np.int64]  # [cores]
+    columns: NDArray[np.int64]  # [cores]: column of `rows` and `costs` that holds for each core
+    shared: bool  # all cores hold the same rows: cut by tokens
 
+    @property
+    def pointing(self) -> int:
+        """Cores that look up their own pointers for an event: all that hold rows, or by tokens the token's."""
+        return min(1, int(self.pointers.max())) if self.shared else int((self.pointers > 0).sum())
 
-@dataclass(frozen=True)
-class Phase:
-    """Who sends the source stream's flits to whom, over which trees (P3, F2, F3)."""
-
-    producers: NDArray[np.int32]  # router of each
-    consumers: NDArray[np.int32]  # router of each
-    consumer_cores: NDArray[np.int32]  # core number of each, where they are cores
-    expected: NDArray[np.int32]  # end-of-token flits per step and consumer
-    senders: Senders
-    trees: Trees
+    def transfer_bytes(self, word_bits: int) -> int:
+        """D2: bytes that the weight bus brings, once for all cores that share them."""
+        words, pointers = (
+            (self.words.max(), self.pointers.max()) if self.shared else (self.words.sum(), self.pointers.sum())
+        )
+        return -(-int(words) * word_bits // 8) + 4 * int(pointers)
 
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """A layer on the chip. bounds: int64[cores + 1], first output of each core; phase and stored may be absent."""
+    """A layer on the chip; cut, phase and stored are absent where a layer has no cores, no events, no weights.
+
+    owned: int64[cores], output channels of each core.
+    """
 
     layer: Layer
     source: Stream
     target: Stream | None
-    bounds: NDArray[np.int64]
+    owned: NDArray[np.int64]
+    cut: Cut | None = None
     phase: Phase | None = None
     stored: Stored | None = None
     unit_bytes: int = 0  # selector weights in the token unit
     weight_bytes: int = 0  # all weights and pointers, as one transfer brings them (D2)
-
-    @cached_property
-    def owned(self) -> NDArray[np.int64]:
-        """int64[cores]: output channels of each core."""
-        return np.diff(self.bounds)
+    batch: int = 1  # timesteps of a batch, at most those of the trace (G4)
 
     @cached_property
     def service(self) -> NDArray[np.int32]:
-        """R4, C2: cycles of each event on each consumer of the phase, int32[events, consumers]."""
+        """R4, C2: int32[batch, events, consumers], cycles of an event with values in 1 … batch timesteps."""
         assert self.phase is not None
+        consumers, batch = self.phase.consumers, self.batch
         if self.stored is None:
-            return np.ones((self.source.channels, len(self.phase.consumers)), np.int32)
-        costs = self.stored.costs
-        cycles = np.maximum(1, np.maximum(costs.accumulate, costs.fetch))[:, self.phase.consumer_cores]
-        return np.ascontiguousarray(cycles, np.int32)
+            shape = (batch, self.source.channels, len(consumers.routers))
+            return np.ascontiguousarray(np.broadcast_to(np.arange(1, batch + 1)[:, None, None], shape), np.int32)
+        return np.ascontiguousarray(self.stored.costs.service[:, :, self.stored.columns[consumers.cores]])
 
 
 @dataclass(frozen=True)
@@ -107,28 +101,20 @@ class Placement:
     homes: dict[str, Home]
 
 
-def cores_of(channels: int, cores: int) -> NDArray[np.int64]:
-    """P1: int64[cores + 1], first channel of each core; core of channel c is floor(c x cores / channels)."""
-    owner = np.arange(channels) * cores // channels
-    return np.searchsorted(owner, np.arange(cores + 1)).astype(np.int64)
+def place(trace: Trace, chip: Chip, cuts: Mapping[str, Iterable[int]] | None = None) -> Placement:
+    """Decide where everything lies and runs. cuts: see `lay_out`.
 
-
-def place(trace: Trace, chip: Chip) -> Placement:
-    """Decide where everything lies and runs. Raises UserError for what does not fit or cannot be run (P4)."""
+    Raises UserError for what does not fit or cannot be run (P3, P4).
+    """
     from .capacity import check_capacity
 
-    homes: dict[str, Home] = {}
-    plans: list[LayerPlan] = []
-    for layer in trace.layers:
-        source = trace.streams[layer.source]
-        if source.kind != "real" and source.name not in homes:
-            homes[source.name] = Home(False, _owners(source.channels, chip.cores))
-        plan = _plan_layer(trace, chip, layer, homes)
-        plans.append(plan)
-        if plan.target is not None:
-            homes[layer.target] = _home_of_target(chip, layer, plan, homes)
+    floorplan = lay_out(trace, chip, cuts)
+    plans = tuple(
+        _plan_layer(trace, chip, layer, floorplan.cuts.get(layer.name), floorplan.homes) for layer in trace.layers
+    )
     values = largest_values(trace)
-    placement = Placement(trace, chip, tuple(plans), {name: v.bit_length() for name, v in values.items()}, homes)
+    bits = {name: value.bit_length() for name, value in values.items()}
+    placement = Placement(trace, chip, plans, bits, floorplan.homes)
     check_capacity(placement, values)
     return placement
 
@@ -149,49 +135,41 @@ def largest_values(trace: Trace) -> dict[str, int]:
     return largest
 
 
-def _owners(channels: int, cores: int) -> NDArray[np.int32]:
-    return (np.arange(channels) * cores // channels).astype(np.int32)
-
-
-def _home_of_target(chip: Chip, layer: Layer, plan: LayerPlan, homes: dict[str, Home]) -> Home:
-    assert plan.target is not None
-    channels = plan.target.channels
-    if isinstance(layer, Attention):
-        head = np.arange(channels) // (channels // layer.heads)
-        return Home(True, (head % chip.attention.units).astype(np.int32))
-    return Home(False, _owners(channels, chip.cores))
-
-
-def _plan_layer(trace: Trace, chip: Chip, layer: Layer, homes: dict[str, Home]) -> LayerPlan:
+def _plan_layer(trace: Trace, chip: Chip, layer: Layer, cut: Cut | None, homes: dict[str, Home]) -> LayerPlan:
     source = trace.streams[layer.source]
-    target = trace.streams.get(layer.target)
-    parts: dict[str, Any] = {"layer": layer, "source": source, "target": target}
+    parts: dict[str, Any] = {"layer": layer, "source": source, "target": trace.streams.get(layer.target), "cut": cut}
+    parts["batch"] = min(chip.core.time_batch, trace.numerics.timesteps)
+    parts["owned"] = np.zeros(chip.cores, np.int64) if cut is None else np.diff(cut.bounds)
     if isinstance(layer, (Conv, Linear, Head)):
-        bounds = cores_of(layer.weights.output_channels, chip.cores)
-        stored = store_weights(chip, layer.weights, bounds, source, isinstance(layer, Conv))
-        parts |= {"bounds": bounds, "stored": stored}
-        word_bits = int(stored.words.sum()) * chip.core.weight_word_bits
-        parts["weight_bytes"] = -(-word_bits // 8) + 4 * int(stored.pointers.sum())
-        if source.kind != "real":
-            active = np.flatnonzero(np.diff(bounds))
-            routers = np.array(chip.core_routers, np.int32)[active]
-            parts["phase"] = _plan_phase(chip, homes[source.name], routers, active, None)
-        return LayerPlan(**parts)
-    if isinstance(layer, Select):
-        routers = np.array(chip.service_routers[:1], np.int32)
-        phase = _plan_phase(chip, homes[source.name], routers, None, None)
+        assert cut is not None
+        if cut.by_token:
+            parts["owned"] = np.where(np.diff(cut.bounds) > 0, layer.weights.output_channels, 0)
+        stored = store_weights(chip, layer.weights, cut, source, isinstance(layer, Conv), parts["batch"])
+        parts |= {"stored": stored, "weight_bytes": stored.transfer_bytes(chip.core.weight_word_bits)}
+    elif isinstance(layer, Select):
         unit_bytes = _unit_bytes(chip, layer)
         parts |= {"unit_bytes": unit_bytes, "weight_bytes": unit_bytes}
-        return LayerPlan(**parts, bounds=np.zeros(chip.cores + 1, np.int64), phase=phase)
+    if source.kind != "real" and not isinstance(layer, Pool):
+        consumers = _find_consumers(chip, layer, cut, source)
+        parts["phase"] = plan_phase(chip, source, homes[source.name], consumers)
+    return LayerPlan(**parts)
+
+
+def _find_consumers(chip: Chip, layer: Layer, cut: Cut | None, source: Stream) -> Consumers:
+    """P3."""
+    service = np.array(chip.service_routers, np.int32)
+    none = np.zeros(0, np.int32)
+    if isinstance(layer, Select):
+        return Consumers(service[:1], none)
     if isinstance(layer, Attention):
         width = source.channels // 3
         head = np.arange(source.channels) % width // (width // layer.heads)
         used = min(layer.heads, chip.attention.units)
-        routers = np.array(chip.service_routers[1 : 1 + used], np.int32)
-        phase = _plan_phase(chip, homes[source.name], routers, None, (head % chip.attention.units).astype(np.int64))
-        return LayerPlan(**parts, bounds=np.zeros(chip.cores + 1, np.int64), phase=phase)
-    assert isinstance(layer, Pool)
-    return LayerPlan(**parts, bounds=cores_of(source.channels, chip.cores))
+        return Consumers(service[1 : 1 + used], none, of_channel=(head % chip.attention.units).astype(np.int64))
+    assert cut is not None
+    active = np.flatnonzero(np.diff(cut.bounds)).astype(np.int32)
+    of_token = np.searchsorted(active, cut.owner) if cut.by_token else None
+    return Consumers(np.array(chip.core_routers, np.int32)[active], active, of_token=of_token)
 
 
 def hidden_weights(chip: Chip, layer: Select) -> int:
@@ -209,26 +187,37 @@ def _unit_bytes(chip: Chip, layer: Select) -> int:
     return -(-hidden_weights(chip, layer) * bits // 8) + layer.hidden.output_channels
 
 
-def store_weights(chip: Chip, weights: Weights, bounds: NDArray[np.int64], source: Stream, conv: bool) -> Stored:
-    """Lay a layer's weights out on the cores and tabulate what every event costs (R1 to R5)."""
+def store_weights(chip: Chip, weights: Weights, cut: Cut, source: Stream, conv: bool, batch: int) -> Stored:
+    """Lay a layer's weights out on the cores and tabulate what every event costs (R1 to R5).
+
+    By tokens all cores that have some hold the same rows, which are laid out once.
+    """
+    layout = row_format(chip, chip.core.lanes)
+    taps = find_taps(source.height, source.width, round(weights.taps**0.5) if conv else 1)
+    bounds = np.array([0, weights.output_channels]) if cut.by_token else cut.bounds
+    rows = measure_rows(layout, weights.pointers, weights.outputs, bounds)
+    if source.kind == "real":
+        layout = row_format(chip, chip.core.input_macs)
+    costs = measure_events(layout, rows, weights.outputs, bounds, taps.valid, weights.input_channels, batch)
+    active = np.diff(cut.bounds) > 0
+    columns = np.zeros(chip.cores, np.int64) if cut.by_token else np.arange(chip.cores)
+    words = np.where(active, rows.words.sum(axis=0, dtype=np.int64)[columns], 0)
+    pointers = np.where(active & (chip.core.weight_format != "dense"), len(weights.pointers) - 1, 0).astype(np.int64)
+    return Stored(weights, RowSizes(*rows), EventCosts(*costs), taps, words, pointers, columns, cut.by_token)
+
+
+def row_format(chip: Chip, lanes: int) -> RowFormat:
+    """The chip's weight memory in plain integers; `lanes` are the input MACs for real pixels (I1)."""
     core = chip.core
-    layout = RowFormat(
+    return RowFormat(
         FORMATS[core.weight_format],
         core.weight_bits,
         core.index_bits,
         core.weight_word_bits,
         core.weight_banks,
-        core.lanes,
+        lanes,
         core.accumulator_banks,
     )
-    taps = find_taps(source.height, source.width, round(weights.taps**0.5) if conv else 1)
-    rows = measure_rows(layout, weights.pointers, weights.outputs, bounds)
-    costs = measure_events(layout, rows, weights.outputs, bounds, taps.valid, weights.input_channels)
-    words = rows.words.sum(axis=0, dtype=np.int64)
-    pointers = np.where(np.diff(bounds) > 0, len(weights.pointers) - 1, 0).astype(np.int64)
-    if core.weight_format == "dense":
-        pointers[:] = 0
-    return Stored(weights, RowSizes(*rows), EventCosts(*costs), taps, words, pointers)
 
 
 def find_taps(height: int, width: int, kernel: int) -> Taps:
@@ -252,48 +241,4 @@ def find_taps(height: int, width: int, kernel: int) -> Taps:
         np.ascontiguousarray(valid),
         reach.astype(np.int64),
         (closed_rows[:, None] * closed_columns[None, :]).reshape(-1),
-    )
-
-
-def _plan_phase(
-    chip: Chip,
-    home: Home,
-    consumers: NDArray[np.int32],
-    cores: NDArray[Any] | None,
-    unit_of_channel: NDArray[np.int64] | None,
-) -> Phase:
-    """Trees from the producers of a stream to consumers: multicast to all, or to the unit of each channel (F2)."""
-    routers = chip.service_routers[1:] if home.at_attention else chip.core_routers
-    present = np.unique(home.owner)
-    producer = np.searchsorted(present, home.owner).astype(np.int32)
-    branches: list[tuple[int, Sequence[int]]] = []
-    tree_of_channel = np.zeros(len(home.owner), np.int16)
-    end_start = [0]
-    expected = np.zeros(len(consumers), np.int32)
-    for index, owner in enumerate(present):
-        mine = producer == index
-        if unit_of_channel is None:
-            tree_of_channel[mine] = len(branches)
-            branches.append((routers[owner], consumers.tolist()))
-            expected += 1
-        else:
-            for unit in np.unique(unit_of_channel[mine]):
-                tree_of_channel[mine & (unit_of_channel == unit)] = len(branches)
-                branches.append((routers[owner], [int(consumers[unit])]))
-                expected[unit] += 1
-        end_start.append(len(branches))
-    senders = Senders(
-        producer,
-        tree_of_channel,
-        np.arange(len(branches), dtype=np.int16),
-        np.array(end_start, np.int64),
-        2**chip.mesh.value_bits - 1,
-    )
-    return Phase(
-        np.array([routers[owner] for owner in present], np.int32),
-        consumers,
-        (np.zeros(0) if cores is None else cores).astype(np.int32),
-        expected,
-        senders,
-        build_trees(chip, branches),
     )

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from .hardware import Chip
 from .sram import check_access_times
 from .trace import Trace
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,15 @@ class Report:
 
     @property
     def latency_s(self) -> float:
-        """Mean seconds per image: cycles / images x clock period."""
-        return self.cycles / len(self.activity.cycles) * self.chip.clock_period_ns * 1e-9
+        """Mean seconds from the beginning of an image to its end; images may overlap (`schedule = pipelined`)."""
+        return float(self.activity.latency.mean()) * self.chip.clock_period_ns * 1e-9
+
+    @property
+    def images_per_s(self) -> float:
+        """Throughput: of all images but the first, which loads the weights and fills the pipeline; of one, its own."""
+        cycles = self.cycles_per_image
+        steady = cycles[1:] or cycles
+        return len(steady) / (sum(steady) * self.chip.clock_period_ns * 1e-9)
 
     @property
     def cycles_by_cause(self) -> dict[str, int]:
@@ -133,6 +140,7 @@ class Report:
             "cycles": self.cycles,
             "cycles_per_image": self.cycles_per_image,
             "latency_s": self.latency_s,
+            "images_per_s": self.images_per_s,
             "cycles_by_cause": self.cycles_by_cause,
             "traffic_bytes": self.traffic_bytes,
             "sram_bytes": self.sram_bytes,
@@ -144,6 +152,7 @@ class Report:
             "synaptic_events": self.synaptic_events,
             "saturations": self.activity.saturations,
             "accuracy": self.accuracy,
+            "placement": {name: list(cut) for name, cut in self.activity.cuts.items()},
             "layers": self._layers(),
             "provenance": self._provenance(),
         }
@@ -167,6 +176,9 @@ class Report:
                 "synaptic_events": int(activity.synaptic_events[index]),
                 "spikes": int(activity.spikes[index]),
                 "imbalance": float(activity.imbalance[index]),
+                "weight_imbalance": float(activity.placed[index]),
+                "critical_resource": activity.critical[index].resource,
+                "critical_cycles": activity.critical[index].cycles,
                 "energy_pj": energy[name],
             }
             for index, name in enumerate(activity.layers)
@@ -200,12 +212,14 @@ def simulate(
     *,
     verify: bool = False,
     images: int | None = None,
+    cuts: Mapping[str, Iterable[int]] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Run a trace on a chip and price it.
 
     verify: the chip computes its own potentials, spikes, kept tokens and logits, and all must equal the trace.
-    images: only the first so many.  progress: called with (images done, images) after each.
+    images: only the first so many.  cuts: a placement of one's own, as `load_cuts` reads it.
+    progress: called with (images done, images) after each.
     Raises UserError for what does not fit the chip, an SRAM too slow for its clock, a table of another node,
     or a difference found by verification.
     """
@@ -217,7 +231,7 @@ def simulate(
     table = energy if isinstance(energy, EnergyTable) else load_energy_table(energy)
     check_access_times(chip)
     action_prices(chip, table)  # refuses a table that does not belong to the chip before the run, not after it
-    activity = engine.run(trace, chip, verify=verify, progress=progress)
+    activity = engine.run(trace, chip, verify=verify, progress=progress, cuts=cuts)
     return Report(
         activity=activity,
         energy=price(activity, chip, table),
@@ -251,6 +265,9 @@ class _SavedLayer(_Saved):
     counts: dict[str, int]
     synaptic_events: int
     spikes: int
+    critical_resource: str
+    critical_cycles: int
+    weight_imbalance: float
     energy_pj: dict[str, float]
 
 
@@ -261,6 +278,7 @@ class _SavedReport(_Saved):
     cycles: int
     cycles_per_image: list[int]
     latency_s: float
+    images_per_s: float
     cycles_by_cause: dict[str, int]
     traffic_bytes: dict[str, int]
     sram_bytes: int
@@ -288,6 +306,8 @@ def load_report(path: str | Path) -> dict[str, Any]:
     version = report.get("schema_version") if isinstance(report, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:  # first: a newer report may have other keys
         raise UserError(f"{path}: report version {version} is newer than this program's {SCHEMA_VERSION}")
+    if isinstance(version, int) and version < SCHEMA_VERSION:
+        raise UserError(f"{path}: report version {version} is older than {SCHEMA_VERSION}; simulate its trace again")
     try:
         _SavedReport.model_validate(report)
     except ValidationError as error:

@@ -16,6 +16,7 @@ class Trees:
 
     masks: uint8[trees, routers], the outputs that a tree serves at a router, one bit per port.
     links, routers, outputs, leaves: int64[trees], what one flit over the tree uses (W3).
+    leaf_of: int64[trees], the router of a tree's first consumer, its only one where trees are not multicast.
     """
 
     masks: NDArray[np.uint8]
@@ -23,6 +24,7 @@ class Trees:
     routers: NDArray[np.int64]
     outputs: NDArray[np.int64]
     leaves: NDArray[np.int64]
+    leaf_of: NDArray[np.int64]
 
 
 def build_trees(chip: Chip, branches: Sequence[tuple[int, Sequence[int]]]) -> Trees:
@@ -35,7 +37,8 @@ def build_trees(chip: Chip, branches: Sequence[tuple[int, Sequence[int]]]) -> Tr
     outputs = served.sum(axis=(1, 2), dtype=np.int64)
     leaves_reached = served[:, :, LOCAL].sum(axis=1, dtype=np.int64)
     routers = (masks > 0).sum(axis=1, dtype=np.int64)
-    return Trees(masks, outputs - leaves_reached, routers, outputs, leaves_reached)
+    leaf_of = np.array([min(leaves) for _, leaves in branches], np.int64)
+    return Trees(masks, outputs - leaves_reached, routers, outputs, leaves_reached, leaf_of)
 
 
 def _add_route(mask: NDArray[np.uint8], source: int, leaf: int, columns: int) -> None:

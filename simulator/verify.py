@@ -5,14 +5,16 @@ follows by induction.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .activity import Verified
 from .errors import UserError
-from .kernels.neuron_array import deliver_pixels, fire
-from .phase import Work, values_of
+from .kernels.encoder import Flits
+from .kernels.neuron_array import Values, deliver_all, deliver_pixels, fire
+from .phase import Work
 from .placement import LayerPlan, Placement
 from .trace import Attention, Conv, Head, Linear, Pool, Select, Stream, Trace
 
@@ -54,6 +56,62 @@ def new_sums(placement: Placement, plan: LayerPlan) -> Sums:
     return np.zeros((places, source.channels), np.int64)
 
 
+def values_of(placement: Placement, plan: LayerPlan, work: Work, sums: Sums) -> Values:
+    """What the kernels need to add up the numbers of a layer into `sums`."""
+    stored, phase, tokens = plan.stored, plan.phase, plan.source.tokens
+    summed = isinstance(plan.layer, (Select, Head))  # over time: all timesteps go to one place
+    slot = work.token if isinstance(plan.layer, Select) else work.first * tokens + work.token
+    rows: dict[str, Any] = {
+        "taps": 1,
+        "share": np.zeros((0, 0), np.int64),
+        "core": np.zeros(0, np.int32),
+        "outputs": np.zeros(0, np.uint16),
+        "weights": np.zeros(0, np.int8),
+        "valid": np.zeros((0, 0), np.bool_),
+        "reach": np.zeros(0, np.int64),
+    }
+    if stored is not None and stored.weights.values is not None:
+        cores = np.arange(placement.chip.cores) if phase is None else phase.consumers.cores
+        rows = {
+            "taps": stored.weights.taps,
+            "share": stored.rows.share,
+            "core": stored.columns[cores].astype(np.int32),
+            "outputs": stored.weights.outputs,
+            "weights": stored.weights.values,
+            "valid": stored.taps.valid,
+            "reach": stored.taps.reach,
+        }
+    return Values(
+        weighted=stored is not None,
+        channels=plan.source.channels,
+        **rows,
+        slot=np.zeros_like(slot) if isinstance(plan.layer, Head) else slot,
+        stride=0 if summed else tokens,
+        sums=sums,
+    )
+
+
+Came = tuple[
+    Flits, NDArray[np.int32], int, int
+]  # flits, arrivals (flit, consumer), the layer's first step and consumer
+
+
+def check_layer(placement: Placement, plan: LayerPlan, image: int, work: Work, came: Came | None, tally: Tally) -> None:
+    """Add up what came for a layer on an image, and demand equality; raises UserError naming the first difference."""
+    sums = new_sums(placement, plan)
+    if plan.source.kind == "real":
+        convolve_pixels(placement, plan, image, sums)
+    elif came is not None:
+        flits, arrivals, step, consumer = came
+        values = values_of(placement, plan, work, sums)
+        deliver_all(values, flits, arrivals, step, step + len(work.token), consumer)
+    tokens = work.tokens
+    if isinstance(plan.layer, Pool):
+        assert plan.target is not None
+        tokens = np.arange(plan.target.tokens)
+    compare(placement, plan, image, tokens, sums, tally)
+
+
 def convolve_pixels(placement: Placement, plan: LayerPlan, image: int, sums: Sums) -> None:
     """I1: the input convolution's sums, once, repeated over the timesteps; `sums` is modified in place."""
     pixels, stored = placement.trace.pixels, plan.stored
@@ -62,7 +120,7 @@ def convolve_pixels(placement: Placement, plan: LayerPlan, image: int, sums: Sum
     tokens = plan.source.tokens
     every = np.arange(tokens)
     once = np.zeros((tokens, sums.shape[1]), np.int64)
-    values = values_of(placement, plan, Work(every, np.zeros_like(every), every), once)
+    values = values_of(placement, plan, Work(every, np.zeros_like(every), np.ones_like(every), every), once)
     deliver_pixels(values, stored.taps.border, pixels[image].reshape(plan.source.channels, tokens))
     sums.reshape(-1, tokens, sums.shape[1])[:] = once
 

@@ -47,5 +47,8 @@ def _compiler(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 # Such a kernel calls no array method (x.max() and the like): those allocate, and numba gives them the same flags.
 kernel = _compiler(_nrt=False)
 
+# Kernels that only kernels call: without the wrappers for calls from Python, which take a third of the compiling.
+inner_kernel = _compiler(_nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
 # For the few that do allocate: they run once per layer, not once per flit.
 allocating_kernel = _compiler()

@@ -4,17 +4,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiler import kernel
+from .compiler import inner_kernel, kernel
 
 
 class Values(NamedTuple):
-    """Where a phase adds its numbers up when the chip computes them itself.
+    """Where a layer adds its numbers up when the chip computes them itself.
 
-    mode `enabled` and not `weighted`: the flit's value goes to sums[slot, channel] (token unit, attention units).
+    Not `weighted`: the flit's value goes to sums[slot, channel] (token unit, attention units).
     `weighted`: through the consumer's share of the weights to the outputs of the valid taps.
     """
 
-    enabled: bool
     weighted: bool
     channels: int  # channels of the source stream: event = border class x channels + channel
     taps: int
@@ -24,18 +23,40 @@ class Values(NamedTuple):
     weights: np.ndarray  # int8[nonzeros]
     valid: np.ndarray  # bool[classes, taps]
     reach: np.ndarray  # int64[taps]: output position minus input position
-    slot: np.ndarray  # int64[steps]: row of `sums` of the step's own position
+    slot: np.ndarray  # int64[steps]: row of `sums` of the step's own position, in the first timestep of its batch
+    stride: int  # rows from one timestep of the batch to the next
     sums: np.ndarray  # int64[slots, outputs]; modified in place
 
 
-@kernel
-def deliver(values, consumer, event, step, value):
-    """Add one event's value, times the consumer's weights, to the sums."""
+@inner_kernel
+def deliver(values, consumer, event, step, flit_values, flit):
+    """Add one event's values, times the consumer's weights, to the sums. flit_values: uint8[flits, batch]."""
     border, channel = event // values.channels, event % values.channels
-    slot = values.slot[step]
-    if not values.weighted:
-        values.sums[slot, channel] += value
-        return
+    for at in range(flit_values.shape[1]):
+        value = np.int64(flit_values[flit, at])
+        if value == 0:
+            continue
+        slot = values.slot[step] + at * values.stride
+        if values.weighted:
+            add_rows(values, consumer, border, channel, slot, value)
+        else:
+            values.sums[slot, channel] += value
+
+
+@kernel
+def deliver_all(values, flits, arrivals, first_step, last_step, first_consumer):
+    """Add up what has arrived for the steps of one layer. arrivals: int32[arrivals, 2], (flit, consumer)."""
+    for at in range(arrivals.shape[0]):
+        flit = arrivals[at, 0]
+        step = flits.step[flit]
+        if first_step <= step < last_step:
+            consumer = arrivals[at, 1] - first_consumer
+            deliver(values, consumer, flits.event[flit], step - first_step, flits.values, flit)
+
+
+@inner_kernel
+def add_rows(values, consumer, border, channel, slot, value):
+    """Add a value through the rows of the taps that are valid in a border class (R5)."""
     core = values.core[consumer]
     for tap in range(values.taps):
         if not values.valid[border, tap]:
@@ -75,10 +96,9 @@ def fire(sums, bias, theta, fraction_bits, potential_bits, spikes):
 def deliver_pixels(values, border, pixels):
     """Add up the input convolution (I1): every pixel through every core's share of the weights.
 
-    border: int32[tokens].  pixels: int8[channels, tokens].  values.slot: int64[tokens].
+    border: int32[tokens].  pixels: int8[channels, tokens].
     """
     for token in range(border.size):
         for channel in range(values.channels):
-            event = border[token] * values.channels + channel
             for consumer in range(values.core.size):
-                deliver(values, consumer, event, token, np.int64(pixels[channel, token]))
+                add_rows(values, consumer, border[token], channel, token, np.int64(pixels[channel, token]))

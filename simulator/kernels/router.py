@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiler import kernel
+from .compiler import inner_kernel
 
 LOCAL, NORTH, EAST, SOUTH, WEST = 0, 1, 2, 3, 4
 PORTS = 5
@@ -51,7 +51,7 @@ def new_mesh(size):
     )
 
 
-@kernel
+@inner_kernel
 def neighbour(columns, router, output):
     """The router that an output leads to."""
     if output == NORTH:
@@ -63,13 +63,13 @@ def neighbour(columns, router, output):
     return router - 1
 
 
-@kernel
+@inner_kernel
 def opposite(output):
     """The input port at the other end of an output's link."""
     return (output + 1) % 4 + 1  # N <-> S, E <-> W
 
 
-@kernel
+@inner_kernel
 def push(size, mesh, masks, trees, router, port, flit, arrival):
     """Put a flit into an input buffer; it can be granted from cycle `arrival` on."""
     place = mesh.head[router, port] + mesh.filled[router, port]
@@ -84,7 +84,7 @@ def push(size, mesh, masks, trees, router, port, flit, arrival):
     mesh.occupied[router] += 1
 
 
-@kernel
+@inner_kernel
 def pop(size, mesh, masks, trees, router, port):
     """Drop the head of an input buffer; the next flit becomes the head with all its outputs to serve."""
     place = mesh.head[router, port] + 1
@@ -99,7 +99,7 @@ def pop(size, mesh, masks, trees, router, port):
         mesh.pending[router, port] = masks[trees[mesh.flit[router, port, place]], router]
 
 
-@kernel
+@inner_kernel
 def find_requests(mesh, router, cycle, requests):
     """The outputs that each input port's head asks for in this cycle, one bit per output; returns their union.
 
@@ -112,7 +112,7 @@ def find_requests(mesh, router, cycle, requests):
     return union
 
 
-@kernel
+@inner_kernel
 def arbitrate(first, output, requests):
     """Round robin (N3): the first input port at or after `first` that asks for the output; there is one."""
     port = int(first)
@@ -121,7 +121,7 @@ def arbitrate(first, output, requests):
     return port
 
 
-@kernel
+@inner_kernel
 def wake_up(size, mesh, router, cycle):
     """Earliest later cycle in which a head can be granted or an output is free again here; NEVER if none."""
     earliest = NEVER

@@ -1,0 +1,151 @@
+"""How long a layer takes on an image once its weights are there: phases and closed formulas (rules C, I, S, T2, A2)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .activity import Cause
+from .bounds import Busy
+from .capacity import kept_count, worked_count
+from .counts import attention_order
+from .kernels.encoder import Flits
+from .phase import Work
+from .placement import LayerPlan, Placement, hidden_weights
+from .program import Outcome, Part, causes_of, run
+from .trace import Attention, Pool, Select
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A layer on an image, without DRAM. causes: int64[cores, Cause], which sum to `cycles` on every core.
+
+    outcome: of the event loop, where the layer is a phase that has steps.
+    """
+
+    cycles: int
+    causes: NDArray[np.int64]
+    outcome: Outcome | None = None
+
+
+def time_layer(
+    placement: Placement, plan: LayerPlan, work: Work, flits: Flits | None, busy: Busy, *, keep: bool, logged: bool
+) -> Timing:
+    """Time one layer on one image, and add to `busy`. keep, logged: keep a phase's arrivals and its log."""
+    part = None if flits is None else Part(plan, (work,), flits)
+    timing = time_job(placement, plan) if part is None else _time_phase(placement, part, keep, logged)
+    busy.rows += timing.causes
+    add_busy(busy, plan, part, 1)
+    return timing
+
+
+def add_busy(busy: Busy, plan: LayerPlan, part: Part | None, images: int) -> None:
+    """K1: what is busy in a layer but its rows."""
+    placement = busy.placement
+    if part is None:
+        busy.sweep += images * sweep_cycles_of_job(placement, plan)
+        return
+    busy.add_phase(plan, part.work, part.flits)
+    if isinstance(plan.layer, Select):
+        busy.token_unit += images * selector_cycles(placement, plan)
+    elif isinstance(plan.layer, Attention):
+        busy.attention += images * attention_cycles(placement, plan)
+
+
+def time_job(placement: Placement, plan: LayerPlan) -> Timing:
+    """A layer without steps: input convolution (I1, I2) or pool (S1)."""
+    return _time_pool(placement, plan) if isinstance(plan.layer, Pool) else _time_input(placement, plan)
+
+
+def _time_phase(placement: Placement, part: Part, keep: bool, logged: bool) -> Timing:
+    """Rules N and C, then T2 or A2 behind them."""
+    plan, chip = part.plan, placement.chip
+    assert plan.phase is not None
+    causes = np.zeros((chip.cores, len(Cause)), np.int64)
+    if not part.steps:
+        outcome, cycles = None, 0
+    else:
+        outcome = run(placement, [part], keep=keep, logged=logged)
+        cycles = outcome.cycles
+    if isinstance(plan.layer, Select):
+        cycles += selector_cycles(placement, plan)
+        causes[:, Cause.SELECTOR] = cycles
+    elif isinstance(plan.layer, Attention):
+        cycles += int(attention_cycles(placement, plan).max()) + 2
+        causes[:, Cause.ATTENTION] = cycles
+    else:
+        causes[:, Cause.IDLE] = cycles
+        if outcome is not None:
+            causes[plan.phase.consumers.cores] = causes_of(plan, part.flits, outcome.spent)
+    return Timing(cycles, causes, outcome)
+
+
+def selector_cycles(placement: Placement, plan: LayerPlan) -> int:
+    """T2: scoring, ranking, and writing the keep bitmap."""
+    layer, unit = plan.layer, placement.chip.token_unit
+    assert isinstance(layer, Select)
+    candidates = kept_count(placement.trace, layer, plan.source.tokens)
+    cycles = -(-plan.source.tokens // unit.scan_width)
+    if layer.hidden is not None:
+        hidden = layer.hidden.output_channels
+        cycles += 1 + candidates * (-(-hidden_weights(placement.chip, layer) // unit.macs) - (-hidden // unit.macs))
+    if layer.form != "random":
+        cycles += candidates * -(-candidates // unit.comparators)
+    return cycles
+
+
+def attention_cycles(placement: Placement, plan: LayerPlan) -> NDArray[np.int64]:
+    """A2, A3: int64[units], cycles of both products and the sweeps."""
+    layer, unit, trace = plan.layer, placement.chip.attention, placement.trace
+    assert isinstance(layer, Attention)
+    width = plan.source.channels // 3 // layer.heads
+    queries = worked_count(trace, placement.chip, layer, plan.source.tokens)
+    keys = kept_count(trace, layer, plan.source.tokens)
+    if attention_order(placement, plan) == "qk_first":
+        products = 2 * -(-queries * keys * width // unit.width)
+    else:
+        products = -(-keys * width * width // unit.width) - (-queries * width * width // unit.width)
+    sweep = -(-queries * width // unit.sweep_width)
+    heads = np.bincount(np.arange(layer.heads) % unit.units, minlength=unit.units)
+    return trace.numerics.timesteps * heads * (products + sweep)
+
+
+def _time_pool(placement: Placement, plan: LayerPlan) -> Timing:
+    """S1."""
+    causes = np.zeros((placement.chip.cores, len(Cause)), np.int64)
+    causes[:, Cause.NEURON_SWEEP] = sweep_cycles_of_job(placement, plan) + 2
+    return _together(plan, causes)
+
+
+def sweep_cycles_of_job(placement: Placement, plan: LayerPlan) -> NDArray[np.int64]:
+    """int64[cores]: cycles of sweeping all tokens in all timesteps, where there are no steps (I1, S1)."""
+    groups = -(-plan.owned // placement.chip.core.sweep_width)
+    return placement.trace.numerics.timesteps * plan.source.tokens * groups
+
+
+def _time_input(placement: Placement, plan: LayerPlan) -> Timing:
+    """I1, I2: the input convolution."""
+    stored = plan.stored
+    assert stored is not None
+    costs = stored.costs
+    tokens = np.bincount(stored.taps.border, minlength=len(stored.taps.valid))
+    times = np.repeat(tokens, plan.source.channels)
+    empty = (costs.words == 0) & (costs.groups == 0)
+    causes = np.zeros((placement.chip.cores, len(Cause)), np.int64)
+    causes[:, Cause.COMPUTE] = times @ costs.groups
+    causes[:, Cause.BANK_CONFLICT] = times @ costs.conflicts
+    causes[:, Cause.CONTROL] = times @ empty
+    causes[:, Cause.WEIGHT_FETCH] = times @ costs.service[0] - causes.sum(axis=1)
+    causes[:, Cause.FIFO_EMPTY] = 1
+    causes[:, Cause.NEURON_SWEEP] = sweep_cycles_of_job(placement, plan) + 2
+    return _together(plan, causes)
+
+
+def _together(plan: LayerPlan, causes: NDArray[np.int64]) -> Timing:
+    """All cores wait for the slowest, those that own nothing are idle; `causes`, modified in place, gets both."""
+    causes[plan.owned == 0] = 0
+    busy = causes.sum(axis=1)
+    cycles = int(busy.max())
+    causes[:, Cause.BARRIER] = np.where(plan.owned > 0, cycles - busy, 0)
+    causes[:, Cause.IDLE] = np.where(plan.owned > 0, 0, cycles)
+    return Timing(cycles, causes)
