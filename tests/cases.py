@@ -8,13 +8,16 @@ import numpy as np
 from oracle.dram import Memory
 from oracle.setting import Setting
 from sparsespike.simulator.builder import Builder, Style
+from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.hardware import Chip
-from sparsespike.simulator.trace import Attention, Conv, Linear, Trace
+from sparsespike.simulator.placement import place
+from sparsespike.simulator.trace import Attention, Conv, Head, Linear, Trace
 
 BASE = {
     "name": "test",
     "description": "A chip with room for everything",
     "clock_mhz": 500.0,
+    "schedule": "layerwise",
     "technology": {"node_nm": 45, "sram_device": "lstp"},
     "mesh": {
         "columns": 2,
@@ -44,7 +47,10 @@ BASE = {
         "potential_kib": 1024.0,
         "potential_bits": 32,
         "spike_kib": 1024.0,
+        "encode_width": 8,
         "order": "time_outer",
+        "time_batch": 1,
+        "partition": "channel",
     },
     "token_unit": {
         "policy": "skip",
@@ -94,7 +100,32 @@ def make_case(seed):
     rng = np.random.default_rng([7, seed])
     chip = _random_chip(rng)
     trace = _random_trace(rng, chip)
-    return Case(seed, _fitted(rng, chip, trace), trace)
+    return Case(seed, _maybe_pipelined(rng, _fitted(rng, chip, trace), trace), trace)
+
+
+ROOM = {
+    "core.accumulator_words": 65536,
+    "core.weight_kib": 4096.0,
+    "core.pointer_kib": 4096.0,
+    "core.spike_kib": 4096.0,
+    "core.potential_kib": 4096.0,
+    "token_unit.weight_kib": 4096.0,
+    "attention.accumulator_words": 65536,
+    "mesh.tree_bits": 16,
+}
+
+
+def _maybe_pipelined(rng, chip, trace):
+    """One chip in four runs all layers at once, with more cores and room for everything, if the trace can be run so."""
+    if rng.random() >= 0.25:
+        return chip
+    columns, rows = _pick(rng, (4, 4), (3, 4), (5, 3), (6, 2))
+    pipelined = chip.replace(ROOM | {"schedule": "pipelined", "mesh.columns": columns, "mesh.rows": rows})
+    try:
+        place(trace, pipelined)
+    except UserError:
+        return chip
+    return pipelined
 
 
 def _pick(rng, *values):
@@ -122,7 +153,10 @@ def _random_chip(rng):
         core__weight_banks=_pick(rng, 1, 2, 3, 4),
         core__weight_word_bits=_pick(rng, 13, 16, 24, 37, 64),
         core__sweep_width=_pick(rng, 1, 2, 3, 8),
+        core__encode_width=_pick(rng, 1, 2, 3, 8, 32),
         core__order=_pick(rng, "time_outer", "time_inner"),
+        core__time_batch=_pick(rng, 1, 1, 1, 2, 3, 4),
+        core__partition=_pick(rng, "channel", "channel", "token"),
         token_unit__policy=_pick(rng, "skip", "skip", "gate", "off"),
         token_unit__scan_width=_pick(rng, 1, 2, 3, 8),
         token_unit__macs=_pick(rng, 1, 3, 16),
@@ -218,7 +252,7 @@ def _transformer(rng, builder):
             left = int(rng.integers(1, left + 1))
             builder.select(f"select{block}", stream, left, _form(rng))
         fused = builder.linear(f"qkv{block}", stream, 3 * width)
-        mixed = builder.attention(f"attention{block}", fused, heads, stream if rng.random() < 0.1 else "")
+        mixed = builder.attention(f"attention{block}", fused, heads)
         stream = builder.linear(f"projection{block}", mixed, width, stream)
         if rng.random() < 0.6:
             wide = builder.linear(f"fc1-{block}", stream, int(rng.integers(1, 4)) * width)
@@ -229,7 +263,7 @@ def _transformer(rng, builder):
 def _fitted(rng, chip, trace):
     """The chip with fields just wide enough, and memories for all or for some: then weights stream and data spill."""
     channels = max(stream.channels for stream in trace.streams.values())
-    trees = (chip.cores + chip.attention.units) * chip.attention.units
+    trees = (chip.cores + chip.attention.units) * max(chip.cores, chip.attention.units)
     setting = Setting(trace, chip)
     memory = Memory(setting)
     numbers = trace.numerics
@@ -272,7 +306,10 @@ def _accumulators(setting):
             places = setting.chip.core.contexts
         elif isinstance(layer, Conv):
             places = (layer.kernel - 1) * setting.source(layer).width + layer.kernel + setting.chip.core.contexts - 1
-            places *= setting.timesteps if setting.chip.core.order == "time_inner" else 1
+        if isinstance(layer, Conv) and setting.chip.core.order == "time_inner":
+            places *= setting.timesteps
+        elif not isinstance(layer, Head):
+            places *= min(setting.timesteps, setting.chip.core.time_batch)
         needed = max(needed, owned * places)
     return needed
 

@@ -1,11 +1,26 @@
 """Material that several test files share: a small real trace, its reports, and a swept space."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from sparsespike import load_chip, load_trace, simulate
 from sparsespike.analysis import space, store, sweep
 from sparsespike.simulator.trace import Trace, save_trace
+
+NOTES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Adds a line to the end of pytest's report: how much was compared is worth reading where all is well, too."""
+    return request.config.stash.setdefault(NOTES, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The notes of this run."""
+    for line in config.stash.get(NOTES, []):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

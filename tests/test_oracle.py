@@ -1,13 +1,15 @@
 """The simulator against its slow twin, exactly: cycles, causes, counts and synaptic events on seeded random cases."""
 
 import ast
+from collections import Counter
 from dataclasses import replace
 from functools import cache
+from os import environ
 from pathlib import Path
 
 import numpy as np
 import pytest
-from agreement import differences
+from agreement import differences, log_differences
 from cases import chip_with, make_case
 from oracle import simulate_slowly
 from oracle.dram import Memory
@@ -16,34 +18,42 @@ from sparsespike.simulator.activity import Verified
 from sparsespike.simulator.builder import Builder, Style
 from sparsespike.simulator.engine import run
 from sparsespike.simulator.errors import UserError
+from sparsespike.simulator.eventlog import read_log
 from sparsespike.simulator.synthetic import mlp_trace, synthetic_trace
-from sparsespike.simulator.trace import Events, Pool
+from sparsespike.simulator.trace import Events, Linear, Pool
 
-SEEDS = range(200)
+SEEDS = range(int(environ.get("SPARSESPIKE_CASES", "300")))
 
 
 @cache
 def slow(seed):
     """The oracle's result; the proportions below need it again."""
     case = make_case(seed)
-    return simulate_slowly(case.trace, case.chip)
+    return simulate_slowly(case.trace, case.chip, log=True)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_simulator_equals_the_oracle(seed):
-    case = make_case(seed)
-    found = differences(run(case.trace, case.chip), slow(seed))
+    """Cycles, causes, counts, critical resources, and every event of the log in its cycle and place."""
+    case, logs = make_case(seed), {}
+    result = run(case.trace, case.chip, watch=lambda image, layer, rows: logs.update({(image, layer): read_log(rows)}))
+    found = differences(result, slow(seed)) + log_differences(logs, slow(seed))
     assert not found, f"seed {seed}: {len(found)} differences, the first:\n" + "\n".join(found[:5])
 
 
-def test_most_cases_are_worth_comparing():
+def test_most_cases_are_worth_comparing(note):
     """At least half have 2 cores, 2 layers and 200 flits, and every mechanism of the chip occurs in several."""
-    large, seen = 0, dict.fromkeys(SIGNS, 0)
+    large, seen, sizes = 0, dict.fromkeys(SIGNS, 0), Counter()
     for seed in SEEDS:
         case, result = make_case(seed), slow(seed)
         large += case.chip.cores >= 2 and len(case.trace.layers) >= 2 and result.flits >= 200
+        sizes[len(str(result.flits))] += 1
         for name, sign in SIGNS.items():
             seen[name] += any(sign(index, case, result) for index in range(len(result.layers)))
+    note(f"{len(SEEDS)} random cases equal the oracle, {large} of them large; by flits:")
+    for digits in sorted(sizes):
+        note(f"  below 10^{digits}: {sizes[digits]:5d} {'#' * (60 * sizes[digits] // len(SEEDS))}")
+    note("  of these with " + ", ".join(f"{name}: {count}" for name, count in seen.items()))
     assert large >= len(SEEDS) / 2
     rare = {name: count for name, count in seen.items() if count < 8}
     assert not rare, f"mechanisms that hardly occur: {rare}"
@@ -66,6 +76,13 @@ SIGNS = {
     "ranking": lambda index, case, result: result.counts[index]["SCORE_COMPARE"] > 0,
     "attention": lambda index, case, result: result.counts[index]["AND_POPCOUNT"] > 0,
     "pools": lambda index, case, result: result.counts[index]["POOL_OR"] > 0,
+    "layers cut by tokens": lambda index, case, result: (
+        case.chip.core.partition == "token" and isinstance(case.trace.layers[index], Linear)
+    ),
+    "batches": lambda index, case, result: min(case.chip.core.time_batch, case.trace.numerics.timesteps) > 1,
+    "pipelines": lambda index, case, result: case.chip.schedule == "pipelined",
+    "waiting for the encoder": lambda index, case, result: result.causes[index]["FIFO_EMPTY"] > 0,
+    "buffers of one flit": lambda index, case, result: case.chip.mesh.buffer_flits == 1,
 }
 
 

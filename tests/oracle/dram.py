@@ -6,7 +6,7 @@ from math import ceil, floor
 
 from sparsespike.simulator.trace import Conv, Linear
 
-from .rows import exact, owned_channels
+from .rows import exact
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Transfer:
 class Memory:
     """The channel, and the sizes of what it brings."""
 
-    def __init__(self, setting):
+    def __init__(self, setting, resident=None):
         self.setting, self.chip = setting, setting.chip
         layers = range(len(setting.trace.layers))
         self.words = [
@@ -35,7 +35,7 @@ class Memory:
         ]
         self.selector = [setting.selector_bytes(layer) for layer in setting.trace.layers]
         self.weighty = [i for i in layers if sum(self.words[i]) + sum(self.pointers[i]) + self.selector[i]]
-        self.resident = self.fits(list(layers))
+        self.resident = self.fits(list(layers)) if resident is None else resident  # L3
         self.free = 0
         self.waiting = []
         self.known = {}
@@ -73,7 +73,7 @@ class Memory:
         size = words = pointers = 0
         if image == 0 or not self.resident:
             words, pointers = sum(self.words[layer]), sum(self.pointers[layer])
-            size = (words * self.chip.core.weight_word_bits + 7) // 8 + 4 * pointers + self.selector[layer]
+            size = self._weight_bytes(layer) + self.selector[layer]
         if layer == 0 and self.setting.trace.pixels is not None:
             size += self.setting.trace.pixels[image].size
         if size == 0:
@@ -84,6 +84,12 @@ class Memory:
         self.waiting.append(transfer)
         self.known[image, layer] = transfer
 
+    def _weight_bytes(self, layer):
+        """D2: what all cores of a layer cut by tokens have comes once."""
+        merge = max if self.setting.placement.by_tokens(self.setting.trace.layers[layer]) else sum
+        bits = merge(self.words[layer]) * self.chip.core.weight_word_bits
+        return (bits + 7) // 8 + 4 * merge(self.pointers[layer])
+
     def _start_head(self):
         """D4: the next transfer in the order takes the channel."""
         transfer = self.waiting.pop(0)
@@ -91,11 +97,11 @@ class Memory:
         self.free = transfer.done
 
     def arrival(self, image, layer):
-        """D4: when a layer's weights are there; 0 for a layer without."""
+        """D4: the cycle after the end of a layer's transfer; 0 for a layer without."""
         transfer = self.known.get((image, layer))
         while transfer and transfer.done is None:
             self._start_head()
-        return transfer.done if transfer else 0
+        return transfer.done + 1 if transfer else 0
 
     def layer_started(self, image, layer, start, spilled):
         """D5: the spill's turn; then D3 for the transfer behind. Returns the end of the spill, 0 without one."""
@@ -130,9 +136,10 @@ class Memory:
             spikes += max(0, (self.spike_bits(index, p) + 7) // 8 - floor(exact(core.spike_kib) * 1024))
             bits = self.potential_bits_held(index, image, p)
             potentials += max(0, (bits + 7) // 8 - floor(exact(core.potential_kib) * 1024))
-        return self.bursts(spikes + potentials * (self.setting.timesteps - 1))
+        return self.bursts(spikes + potentials * (len(self.setting.batches) - 1))
 
     def spike_bits(self, index, core):
+        """D5: what lies in a core's spike memory while a layer runs."""
         setting, layers = self.setting, self.setting.trace.layers
         layer = layers[index]
         held = {layer.source, layer.target, layer.residual}
@@ -144,23 +151,26 @@ class Memory:
         bits = 0
         for name in held - {""}:
             stream = setting.trace.streams[name]
-            tokens = stream.height * stream.width
             if stream.kind == "real":
-                bits += tokens * stream.channels * 8
+                bits += stream.height * stream.width * stream.channels * 8
             else:
-                owned = setting.homes(name).count(("core", core))
-                bits += setting.timesteps * tokens * owned * setting.bits(name)
+                values = setting.held(name)["core", core] + setting.placement.kept_copies(name, index)[core]
+                bits += setting.timesteps * values * setting.bits(name)
         return bits
 
     def potential_bits_held(self, index, image, core):
+        """D5: what lies in a core's potential memory while a layer runs."""
         setting, layer = self.setting, self.setting.trace.layers[index]
         if not isinstance(layer, (Conv, Linear)):
             return 0
-        owned = len(owned_channels(layer.weights.output_channels, core, setting.cores))
         if self.chip.core.order == "time_outer":
-            places = len(setting.tokens(layer, image)[0])
+            tokens = setting.tokens(layer, image)[0]
+            if setting.placement.by_tokens(layer):
+                cores = setting.placement.token_cores(layer)
+                tokens = [token for token in tokens if cores[token] == core]
+            places = len(tokens)
         elif isinstance(layer, Linear):
             places = self.chip.core.contexts
         else:
             places = (layer.kernel - 1) * setting.source(layer).width + layer.kernel + self.chip.core.contexts - 1
-        return owned * self.chip.core.potential_bits * places
+        return len(setting.weights[index][core].owned) * self.chip.core.potential_bits * places

@@ -1,12 +1,12 @@
-"""Sections F, N and C: one phase, every router and every port in every cycle."""
+"""Sections F and N: flits, their trees, and every router and every port in every cycle."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .rows import ceil_div
 
 LOCAL, NORTH, EAST, SOUTH, WEST = PORTS = range(5)  # N2
+LETTERS = "LNESW"
 OPPOSITE = {NORTH: SOUTH, SOUTH: NORTH, EAST: WEST, WEST: EAST}
-STUCK = 2_000_000
 
 
 class Floor:
@@ -29,8 +29,11 @@ class Floor:
         return row * self.columns + column
 
     def neighbour(self, router, output):
-        """The router behind an output."""
-        return router + {NORTH: -self.columns, SOUTH: self.columns, EAST: 1, WEST: -1}[output]
+        """The router behind an output; None at the edge."""
+        row, column = divmod(router, self.columns)
+        row += {NORTH: -1, SOUTH: 1}.get(output, 0)
+        column += {WEST: -1, EAST: 1}.get(output, 0)
+        return row * self.columns + column if 0 <= row < self.rows and 0 <= column < self.columns else None
 
     def tree(self, source, consumers):
         """N2: router -> set of outputs; first along x, then along y."""
@@ -53,138 +56,95 @@ class Floor:
 
 @dataclass(frozen=True)
 class Tree:
-    """A producer's multicast tree: outputs per router, and the consumers at its leaves."""
+    """F2: a producer's multicast tree: outputs per router, and the consumers at its leaves."""
 
+    number: int
     outputs: dict
     consumers: tuple
 
 
 @dataclass(frozen=True)
 class Flit:
-    """One flit; channel None marks the end of a token."""
+    """F1: values, one per timestep of the step's batch; channel None marks the end of a token."""
 
-    step: int
+    step: object
     channel: int | None
-    value: int
+    values: tuple
     tree: Tree
 
-
-@dataclass
-class Producer:
-    """N5, C7: flits in order of sending."""
-
-    router: int
-    flits: list
-    sent: int = 0
-    last: int = -1
+    @property
+    def times(self):
+        """F1: n(flit)."""
+        return sum(value > 0 for value in self.values)
 
 
-@dataclass
-class Consumer:
-    """C1 to C5. work(flit), sweep(step): their cycles; log: (flit, begin, end) of each service."""
+class FlitFormat:
+    """F4: the fields of a flit, the first in the highest bits."""
 
-    expects: int
-    work: object
-    sweep: object
-    fifo: list = field(default_factory=list)
-    busy_until: int = 0
-    ends_seen: dict = field(default_factory=dict)
-    released: dict = field(default_factory=dict)
-    log: list = field(default_factory=list)
+    def __init__(self, chip):
+        self.contexts, self.batch = chip.core.contexts, chip.core.time_batch
+        self.tree_bits, self.channel_bits = chip.mesh.tree_bits, chip.mesh.channel_bits
+        self.value_bits = chip.mesh.value_bits
+        self.context_bits = 1
+        while 2**self.context_bits < self.contexts:
+            self.context_bits += 1
+        bits = 1 + self.tree_bits + self.context_bits + self.channel_bits + self.batch * self.value_bits
+        self.hold = ceil_div(bits, chip.mesh.link_bits)
+
+    def pack(self, flit, number):
+        """The flit as an integer; number is its step's among those of its consumers (C6)."""
+        word = int(flit.channel is None)
+        word = word << self.tree_bits | flit.tree.number
+        word = word << self.context_bits | number % self.contexts
+        word = word << self.channel_bits | (flit.channel or 0)
+        values = [*flit.values, *[0] * (self.batch - len(flit.values))]
+        for value in reversed(values):  # the first timestep in the lowest bits
+            word = word << self.value_bits | value
+        return word
 
 
-class Phase:
-    """N, C: producers send, routers grant, consumers take in; `run` returns the length in cycles (C8)."""
+class Routers:
+    """N2 to N4: buffers, pointers and what each output granted last. A buffer holds [flit, arrival, outputs needed]."""
 
-    def __init__(self, chip, floor, steps, scans):
-        self.floor, self.steps, self.scans = floor, steps, scans
-        self.depth, self.fifo_depth, self.contexts = chip.mesh.buffer_flits, chip.core.fifo_flits, chip.core.contexts
-        context_bits = 1
-        while 2**context_bits < chip.core.contexts:
-            context_bits += 1
-        bits = 1 + chip.mesh.tree_bits + context_bits + chip.mesh.channel_bits + chip.mesh.value_bits
-        self.hold = ceil_div(bits, chip.mesh.link_bits)  # F4
+    def __init__(self, chip, floor, hold):
+        self.floor, self.depth, self.hold = floor, chip.mesh.buffer_flits, hold
         self.buffers = [[[] for _ in PORTS] for _ in range(floor.routers)]
         self.pointers = [[LOCAL for _ in PORTS] for _ in range(floor.routers)]
-        self.granted = [[-self.hold for _ in PORTS] for _ in range(floor.routers)]
-        self.producers = []
-        self.consumers = {}
-        self.at = {}
+        self.granted = [[-hold for _ in PORTS] for _ in range(floor.routers)]
 
-    def add_consumer(self, node, consumer):
-        """Node and what it does with flits."""
-        self.consumers[node] = consumer
-        self.at[self.floor.router(node)] = consumer
+    def room(self, router, port):
+        """N3: flits in the buffer or on their way to it."""
+        return len(self.buffers[router][port]) < self.depth
 
-    def grant(self, step):
-        """C6: the cycle from which a step may be sent; None while unknown."""
-        if step < self.contexts:
-            return 0
-        releases = [consumer.released.get(step - self.contexts) for consumer in self.consumers.values()]
-        return None if None in releases else 1 + max(releases)
+    def put(self, router, port, flit, arrival):
+        """A flit on its way into a buffer."""
+        self.buffers[router][port].append([flit, arrival, set(flit.tree.outputs[router])])
 
-    def run(self):
-        """Cycle by cycle: all decide on the state at the start of the cycle, then all change (G1)."""
-        if self.steps == 0:
-            return 0
-        cycle = 0
-        while any(self.steps - 1 not in consumer.released for consumer in self.consumers.values()):
-            grants = self._router_grants(cycle)
-            sending = [producer for producer in self.producers if self._may_send(producer, cycle)]
-            starting = [
-                c for c in self.consumers.values() if c.fifo and c.fifo[0][1] <= cycle and c.busy_until <= cycle
-            ]
-            for router, output, port in grants:
-                self._move(router, output, port, cycle)
-            for producer in sending:
-                flit = producer.flits[producer.sent]
-                needs = set(flit.tree.outputs[producer.router])
-                self.buffers[producer.router][LOCAL].append([flit, cycle + 1, needs])
-                producer.sent += 1
-                producer.last = cycle
-            for consumer in starting:
-                self._take_in(consumer, cycle)
-            cycle += 1
-            assert cycle < STUCK, "a phase that does not end"
-        assert not any(queue for ports in self.buffers for queue in ports)
-        assert all(producer.sent == len(producer.flits) for producer in self.producers)
-        return max(consumer.released[self.steps - 1] for consumer in self.consumers.values())
-
-    def _router_grants(self, cycle):
-        """N3: (router, output, input) of every grant of this cycle."""
+    def grants(self, cycle, consumers):
+        """N3: (router, output, input) of every grant of this cycle; consumers: router -> consumer."""
         grants = []
         for router in range(self.floor.routers):
-            buffers = self.buffers[router]
-            if not any(buffers):
+            if not any(self.buffers[router]):
                 continue
             for output in PORTS:
-                if cycle < self.granted[router][output] + self.hold or not self._room(router, output):
+                if cycle < self.granted[router][output] + self.hold:
                     continue
                 for turn in PORTS:
                     port = (self.pointers[router][output] + turn) % len(PORTS)
-                    queue = buffers[port]
+                    queue = self.buffers[router][port]
                     if queue and queue[0][1] <= cycle and output in queue[0][2]:
-                        grants.append((router, output, port))
+                        if self._room_behind(router, output, consumers):
+                            grants.append((router, output, port))
                         break
         return grants
 
-    def _room(self, router, output):
-        """N3, C1: buffers count flits on their way, the FIFO those whose service has not begun."""
+    def _room_behind(self, router, output, consumers):
         if output == LOCAL:
-            return router in self.at and len(self.at[router].fifo) < self.fifo_depth
-        column, row = router % self.floor.columns, router // self.floor.columns
-        edge = {
-            NORTH: row == 0,
-            SOUTH: row == self.floor.rows - 1,
-            WEST: column == 0,
-            EAST: column == self.floor.columns - 1,
-        }
-        if edge[output]:
-            return False
-        return len(self.buffers[self.floor.neighbour(router, output)][OPPOSITE[output]]) < self.depth
+            return consumers[router].room()
+        return self.room(self.floor.neighbour(router, output), OPPOSITE[output])
 
-    def _move(self, router, output, port, cycle):
-        """N4: a granted flit is on its way; it leaves its buffer with its last grant."""
+    def move(self, router, output, port, cycle, consumers):
+        """N4: a granted flit is on its way, and leaves its buffer with its last grant; (flit, whether it left)."""
         queue = self.buffers[router][port]
         flit, _, needs = queue[0]
         needs.remove(output)
@@ -193,33 +153,7 @@ class Phase:
         self.pointers[router][output] = (port + 1) % len(PORTS)
         self.granted[router][output] = cycle
         if output == LOCAL:
-            self.at[router].fifo.append((flit, cycle + self.hold))
+            consumers[router].fifo.append((flit, cycle + self.hold))
         else:
-            there = self.floor.neighbour(router, output)
-            needs = set(flit.tree.outputs[there])
-            self.buffers[there][OPPOSITE[output]].append([flit, cycle + self.hold, needs])
-
-    def _may_send(self, producer, cycle):
-        """C7, N5."""
-        if producer.sent == len(producer.flits) or len(self.buffers[producer.router][LOCAL]) >= self.depth:
-            return False
-        step = producer.flits[producer.sent].step
-        if producer.sent and producer.flits[producer.sent - 1].step == step:
-            return True
-        grant = self.grant(step)
-        return grant is not None and cycle >= max(producer.last + 1, grant) + self.scans[step]
-
-    def _take_in(self, consumer, cycle):
-        """C1 to C5: service begins, and what follows from its end is put down."""
-        flit, _ = consumer.fifo.pop(0)
-        end = cycle + consumer.work(flit)
-        consumer.busy_until = end
-        consumer.log.append((flit, cycle, end))
-        if flit.channel is not None:
-            return
-        step = flit.step
-        consumer.ends_seen[step] = consumer.ends_seen.get(step, 0) + 1
-        if consumer.ends_seen[step] == consumer.expects:  # C3
-            begin = max(end, consumer.released.get(step - 1, 0))
-            assert step == 0 or step - 1 in consumer.released
-            consumer.released[step] = begin + consumer.sweep(step)
+            self.put(self.floor.neighbour(router, output), OPPOSITE[output], flit, cycle + self.hold)
+        return flit, not needs

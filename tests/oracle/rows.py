@@ -1,5 +1,6 @@
-"""Sections P and R: who owns a channel, what a row of weights looks like, and how long an event keeps a core busy."""
+"""Section R: what a row of weights looks like, and how long an event keeps a core busy."""
 
+from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -11,11 +12,6 @@ def ceil_div(a, b):
     return (a + b - 1) // b
 
 
-def owned_channels(channels, core, cores):
-    """P1: the channels of a layer that belong to a core."""
-    return [c for c in range(channels) if c * cores // channels == core]
-
-
 def exact(decimal):
     """A chip file's decimal as it stands."""
     return Fraction(str(decimal))
@@ -23,51 +19,42 @@ def exact(decimal):
 
 @dataclass
 class Row:
-    """R1: entries are local output numbers, or PADDING; words is R2; first is the address of its first word."""
+    """R1, R2: entries are local output numbers, or PADDING; lies_in is the word of the row that ends each entry."""
 
     entries: list
-    weights: int
+    lies_in: list
     words: int
-    first: int = 0
+    first: int = 0  # address of its first word
+
+    @property
+    def weights(self):
+        """Entries that are no padding."""
+        return sum(entry is not PADDING for entry in self.entries)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Service:
-    """R3 and R4 of one event on one core."""
+    """R3 and R4 of one event on one core: its cycles, each with its cause, and what it reads and adds."""
 
-    fetch: int = 0
-    accumulate: int = 0
-    groups: int = 0
-    entries: int = 0
-    words: int = 0
-    weights: int = 0
-    taps: int = 0
+    causes: Counter
+    words: int
+    weights: int
+    taps: int
 
+    @property
     def cycles(self):
         """R4."""
-        return max(1, self.fetch, self.accumulate)
-
-    def causes(self):
-        """R4: how these cycles divide."""
-        split = {
-            "COMPUTE": self.groups,
-            "BANK_CONFLICT": self.accumulate - self.groups,
-            "WEIGHT_FETCH": max(0, self.fetch - self.accumulate),
-        }
-        split["CONTROL"] = self.cycles() - sum(split.values())
-        return split
+        return sum(self.causes.values())
 
 
 class CoreWeights:
-    """The rows of one layer on one core."""
+    """The rows of one layer on a core that owns these outputs."""
 
-    def __init__(self, weights, core, chip):
-        self.chip = chip.core
-        self.taps = weights.taps
-        self.owned = owned_channels(weights.output_channels, core, chip.mesh.columns * chip.mesh.rows)
+    def __init__(self, weights, owned, chip):
+        self.chip, self.taps, self.owned = chip.core, weights.taps, owned
         self.rows = []
-        if self.owned:
-            local = {output: number for number, output in enumerate(self.owned)}
+        if owned:
+            local = {output: number for number, output in enumerate(owned)}
             for index in range(weights.input_channels * weights.taps):
                 begin, end = int(weights.pointers[index]), int(weights.pointers[index + 1])
                 outputs = [int(output) for output in weights.outputs[begin:end]]
@@ -81,55 +68,74 @@ class CoreWeights:
         self._known = {}
 
     def _row(self, outputs):
-        core = self.chip
-        width = core.weight_word_bits
-        if core.weight_format == "dense":
-            count = len(self.owned)
-            return Row(list(range(count)), count, ceil_div(count, width // core.weight_bits))
-        if core.weight_format == "bitmap":
-            bits = len(self.owned) + len(outputs) * core.weight_bits
-            return Row(outputs, len(outputs), ceil_div(bits, width))
+        """R1, R2."""
+        core, owned = self.chip, len(self.owned)
+        if core.weight_format == "bitmap":  # bits in front, weights behind them, over the borders of words
+            last_bits = [owned + (number + 1) * core.weight_bits - 1 for number in range(len(outputs))]
+            words = ceil_div(owned + len(outputs) * core.weight_bits, core.weight_word_bits)
+            return Row(outputs, [bit // core.weight_word_bits for bit in last_bits], words)
+        entries, bits = list(range(owned)), core.weight_bits
+        if core.weight_format == "csr":
+            entries, bits = self._runs(outputs), core.weight_bits + core.index_bits
+        per_word = core.weight_word_bits // bits
+        return Row(entries, [number // per_word for number in range(len(entries))], ceil_div(len(entries), per_word))
+
+    def _runs(self, outputs):
+        """R1: padding wherever a run does not fit the index."""
         entries, before = [], -1
         for output in outputs:
             run = output - before - 1
-            while run > 2**core.index_bits - 1:
+            while run > 2**self.chip.index_bits - 1:
                 entries.append(PADDING)
-                run -= 2**core.index_bits
+                run -= 2**self.chip.index_bits
             entries.append(output)
             before = output
-        per_word = width // (core.weight_bits + core.index_bits)
-        return Row(entries, len(outputs), ceil_div(len(entries), per_word))
+        return entries
 
-    def service(self, channel, valid_taps):
-        """R3: an event of an input channel through the valid taps."""
-        key = (channel, valid_taps)
+    def service(self, channel, valid_taps, times=1, lanes=None):
+        """R4: an event of an input channel through the valid taps, in so many timesteps."""
+        key = (channel, valid_taps, times, lanes)
         if key not in self._known:
-            self._known[key] = self._service([self.rows[channel * self.taps + tap] for tap in valid_taps])
+            rows = [self.rows[channel * self.taps + tap] for tap in valid_taps]
+            self._known[key] = self._service(rows, times, lanes or self.chip.lanes)
         return self._known[key]
 
-    def _service(self, rows):
-        per_bank = [0] * self.chip.weight_banks
+    def _service(self, rows, times, lanes):
+        addresses = [row.first + word for row in rows for word in range(row.words)]
+        entries, needs, words_before = [], [], 0
         for row in rows:
-            for word in range(row.first, row.first + row.words):
-                per_bank[word % self.chip.weight_banks] += 1
-        entries = [entry for row in rows for entry in row.entries]
-        groups = [entries[at : at + self.chip.lanes] for at in range(0, len(entries), self.chip.lanes)]
-        accumulate = 0
-        for group in groups:
-            wanted = [0] * self.chip.accumulator_banks
-            for entry in group:
-                if entry is not PADDING:
-                    wanted[entry % self.chip.accumulator_banks] += 1
-            accumulate += max(1, max(wanted))
-        return Service(
-            fetch=max(per_bank),
-            accumulate=accumulate,
-            groups=len(groups),
-            entries=len(entries),
-            words=sum(row.words for row in rows),
-            weights=sum(row.weights for row in rows),
-            taps=len(rows),
-        )
+            entries += row.entries
+            needs += [words_before + word + 1 for word in row.lies_in]
+            words_before += row.words
+        groups = []
+        for at in range(0, len(entries), lanes):
+            group = entries[at : at + lanes]
+            groups.append((max(needs[at : at + lanes]), self._passes(group)))
+        causes = stream(addresses, groups, self.chip.weight_banks, times)
+        return Service(causes, len(addresses), sum(row.weights for row in rows), len(rows))
+
+    def _passes(self, group):
+        """R3: m(g)."""
+        wanted = [0] * self.chip.accumulator_banks
+        for entry in group:
+            if entry is not PADDING:
+                wanted[entry % self.chip.accumulator_banks] += 1
+        return max(1, *wanted)
+
+
+def stream(addresses, groups, banks, times):
+    """R3, R4 cycle by cycle: words come in order, groups (words needed, m) are added when theirs are there; causes."""
+    causes, read, todo = Counter(), 0, []
+    waiting = list(groups)
+    while read < len(addresses) or waiting or todo:
+        busy_banks = set()  # what is read in this cycle can be added in the next
+        while read < len(addresses) and addresses[read] % banks not in busy_banks:
+            busy_banks.add(addresses[read] % banks)
+            read += 1
+        if not todo and waiting and waiting[0][0] <= read:
+            todo = (["COMPUTE"] + ["BANK_CONFLICT"] * (waiting.pop(0)[1] - 1)) * times
+        causes[todo.pop(0) if todo else "WEIGHT_FETCH"] += 1
+    return causes or Counter(CONTROL=1)
 
 
 def valid_taps(token, stream, kernel):

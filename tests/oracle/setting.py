@@ -1,27 +1,48 @@
-"""What the rules say of streams and tokens before any cycle passes: sections G, P and the flits of F."""
+"""What the rules say of steps, tokens and streams before any cycle passes: sections G, T4 and the values of F1."""
 
-from sparsespike.simulator.trace import Attention, Conv, Head, Linear, Pool, Select
+from collections import Counter
+from dataclasses import dataclass
+
+from sparsespike.simulator.trace import Attention, Conv, Head, Linear, Select
 
 from .mesh import Floor
-from .rows import CoreWeights, owned_channels
+from .placement import Placement
+from .rows import CoreWeights, ceil_div
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """G4: a batch of timesteps of a token, in a layer's work on an image; number is k (L4: it runs on over images)."""
+
+    number: int
+    times: range
+    token: int
+    layer: int
+    image: int
 
 
 class Setting:
     """A trace on a chip."""
 
-    def __init__(self, trace, chip):
+    def __init__(self, trace, chip, cuts=None):
         self.trace, self.chip = trace, chip
         self.cores = chip.mesh.columns * chip.mesh.rows
         self.timesteps = trace.numerics.timesteps
-        self.floor = Floor(chip)
-        self.writers = {layer.target: layer for layer in trace.layers if layer.target}
-        self.weights = [
-            [CoreWeights(layer.weights, core, chip) for core in range(self.cores)]
-            if isinstance(layer, (Conv, Linear, Head))
-            else None
-            for layer in trace.layers
-        ]
+        size = chip.core.time_batch
+        self.batches = [range(t, min(t + size, self.timesteps)) for t in range(0, self.timesteps, size)]
+        self.floor, self.placement = Floor(chip), Placement(trace, chip, cuts or {})
+        self.writers = self.placement.writers
+        self.weights = [self._weights(layer) for layer in trace.layers]
         self.rows = {name: self._stream_rows(stream) for name, stream in trace.streams.items() if stream.events}
+        self._homes, self._held = {}, {}
+
+    def _weights(self, layer):
+        """The layer's weights on every core; None without. Cores of a layer cut by tokens hold the same."""
+        if not isinstance(layer, (Conv, Linear, Head)):
+            return None
+        owned = [tuple(self.placement.owned(layer, core)) for core in range(self.cores)]
+        made = {outputs: CoreWeights(layer.weights, list(outputs), self.chip) for outputs in set(owned)}
+        return [made[outputs] for outputs in owned]
 
     def _stream_rows(self, stream):
         """[image][timestep][token] -> list of (channel, value)."""
@@ -44,6 +65,18 @@ class Setting:
         """The stream that a layer reads."""
         return self.trace.streams[layer.source]
 
+    def homes(self, name):
+        """P3: homes[token][channel] of a stream."""
+        if name not in self._homes:
+            self._homes[name] = self.placement.homes(name)
+        return self._homes[name]
+
+    def held(self, name):
+        """D5: node -> values of one timestep of a stream that lie there."""
+        if name not in self._held:
+            self._held[name] = Counter(node for token in self.homes(name) for node in token)
+        return self._held[name]
+
     def kept(self, layer, image):
         """Tokens that the layer's selector kept; all without one."""
         stream = self.source(layer)
@@ -60,42 +93,26 @@ class Setting:
         everything = list(range(stream.height * stream.width))
         return everything, kept if self.chip.token_unit.policy == "gate" else everything
 
-    def ordered(self, tokens):
-        """G4: the steps as (timestep, token)."""
+    def steps(self, index, image, tokens, first=0):
+        """G4: the steps of a layer on these tokens, numbered from `first` on."""
         if self.chip.core.order == "time_outer":
-            return [(time, token) for time in range(self.timesteps) for token in tokens]
-        return [(time, token) for token in tokens for time in range(self.timesteps)]
+            pairs = [(times, token) for times in self.batches for token in tokens]
+        else:
+            pairs = [(times, token) for token in tokens for times in self.batches]
+        return [Step(number, *pair, index, image) for number, pair in enumerate(pairs, first)]
 
-    def scans(self, layer, steps):
-        """T4: cycles of scanning in front of each step."""
-        if layer.selector < 0 or self.chip.token_unit.policy != "skip":
-            return [0] * len(steps)
-        width, scans = self.chip.token_unit.scan_width, []
-        for index, (time, token) in enumerate(steps):
-            before = steps[index - 1] if index else None
-            if self.chip.core.order == "time_outer":
-                start = before[1] if before and before[0] == time else -1
-            elif before and before[1] == token:
-                scans.append(0)
-                continue
-            else:
-                start = before[1] if before else -1
-            scans.append(-((start - token) // width))
-        return scans
+    def scans_in_front(self, layer):
+        """T4: whether the layer's producers scan the keep bitmap."""
+        return layer.selector >= 0 and self.chip.token_unit.policy == "skip"
 
-    def homes(self, name):
-        """P2: node of each channel of a stream."""
-        writer, stream = self.writers.get(name), self.trace.streams[name]
-        if isinstance(writer, Pool):
-            return self.homes(writer.source)
-        if isinstance(writer, Attention):
-            width = stream.channels // writer.heads
-            return [("attention", channel // width % self.chip.attention.units) for channel in range(stream.channels)]
-        homes = [None] * stream.channels
-        for core in range(self.cores):
-            for channel in owned_channels(stream.channels, core, self.cores):
-                homes[channel] = ("core", core)
-        return homes
+    def scan(self, layer, mine, index, first_token):
+        """T4: cycles in front of a producer's step mine[index]; first_token: the first that it may hold a part of."""
+        step = mine[index]
+        if not self.scans_in_front(layer) or (self.chip.core.order == "time_inner" and step.times != self.batches[0]):
+            return 0
+        first_of_batch = all(earlier.times != step.times for earlier in mine[:index])
+        before = first_token - 1 if first_of_batch else mine[index - 1].token
+        return ceil_div(step.token - before, self.chip.token_unit.scan_width)
 
     def largest(self, name):
         """P4: the largest value of a stream."""
@@ -125,12 +142,13 @@ class Setting:
 
     def heads_of(self, layer):
         """(heads, head width) of an attention layer."""
+        assert isinstance(layer, Attention)
         return layer.heads, self.source(layer).channels // 3 // layer.heads
 
-    def split_value(self, value):
-        """F1: the flits that carry a value."""
-        most, parts = 2**self.chip.mesh.value_bits - 1, []
-        while value > 0:
-            parts.append(min(most, value))
-            value -= parts[-1]
+    def split(self, values):
+        """F1: the values that the flits of an event carry, one per timestep of the batch."""
+        most, parts, left = 2**self.chip.mesh.value_bits - 1, [], list(values)
+        while any(left):
+            parts.append(tuple(min(most, value) for value in left))
+            left = [value - sent for value, sent in zip(left, parts[-1], strict=True)]
         return parts
