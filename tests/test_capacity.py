@@ -66,13 +66,38 @@ def test_time_inner_holds_a_window_per_timestep(order, places):
         run(TRACE, chip.replace({"core.accumulator_words": places * OWNED - 1}))
 
 
+@pytest.mark.parametrize(("batch", "sums"), [(1, 1), (2, 2), (3, 2)])
+def test_a_batch_takes_a_window_per_timestep(batch, sums):
+    """But no more than the trace's two; with `time_inner` these are there anyway."""
+    for order, places in (("time_outer", sums), ("time_inner", 2)):
+        chip = chip_with(core__time_batch=batch, core__order=order)
+        need = CONV_PLACES * OWNED * places
+        run(TRACE, chip.replace({"core.accumulator_words": need}), verify=True)
+        with pytest.raises(UserError, match=rf"{need}.*core[.]accumulator_words.*{need - 1}"):
+            run(TRACE, chip.replace({"core.accumulator_words": need - 1}))
+
+
+@pytest.mark.parametrize(("partition", "owned"), [("channel", 6), ("token", 12)])
+@pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("contexts", [1, 2, 7])
-def test_a_linear_layer_holds_a_sum_per_context(contexts):
-    chip = chip_with(core__contexts=contexts)
-    trace = mlp_trace(widths=(5, 12), seed=2)
-    run(trace, chip.replace({"core.accumulator_words": 6 * contexts}))
-    with pytest.raises(UserError, match=r"core[.]accumulator_words"):
-        run(trace, chip.replace({"core.accumulator_words": 6 * contexts - 1}))
+def test_a_linear_layer_holds_a_sum_per_context_and_timestep(contexts, batch, partition, owned):
+    """12 outputs on 2 cores: half of them on each, or all where tokens are cut."""
+    chip = chip_with(core__contexts=contexts, core__time_batch=batch, core__partition=partition)
+    trace = mlp_trace(widths=(5, 12), seed=2, weight_density=1.0)
+    need = owned * contexts * batch
+    run(trace, chip.replace({"core.accumulator_words": need}))
+    with pytest.raises(UserError, match=rf"{need}.*core[.]accumulator_words"):
+        run(trace, chip.replace({"core.accumulator_words": need - 1}))
+
+
+def test_every_core_of_a_layer_cut_by_tokens_holds_all_weights():
+    """5 rows of 12 entries, 2 to a word of 3 bytes: 90 bytes in place of 45."""
+    trace = mlp_trace(widths=(5, 12), seed=2, weight_density=1.0)
+    for partition, size in (("channel", 45), ("token", 90)):
+        chip = chip_with(core__partition=partition, core__weight_banks=1)
+        run(trace, chip.replace({"core.weight_kib": size / 1024}))
+        with pytest.raises(UserError, match=rf"'linear0' needs {size} bytes.*core[.]weight_kib gives {size - 3}"):
+            run(trace, chip.replace({"core.weight_kib": (size - 1) / 1024}))
 
 
 @pytest.mark.parametrize("field", ["weight_bits", "potential_bits", "accumulator_bits"])

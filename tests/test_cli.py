@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from sparsespike import UserError, cli, load_trace
 from sparsespike.simulator.files import HEADER_KEY, save_tensors
+from sparsespike.simulator.hardware import chip_text
 
 COMMANDS = ("demo", "train", "trace", "simulate", "compare", "sweep", "front", "plot", "hardware", "inspect")
 
@@ -134,7 +135,7 @@ def _file(folder: Path, name: str, text: str) -> Path:
 
 
 def _chip(folder: Path, old: str, new: str) -> Path:
-    text = run("hardware", "mesh16").stdout
+    text, _ = chip_text("mesh16")
     assert old in text
     return _file(folder, "chip.toml", text.replace(old, new))
 
@@ -173,6 +174,11 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "memory too small": (lambda t, d: ["simulate", t, "--set", "core.weight_kib=0.0625"], "weight"),
     "bad TOML": (lambda t, d: ["simulate", t, "--hardware", _file(d, "c.toml", "a = = 1")], "not valid TOML"),
     "unknown key in a file": (lambda t, d: ["simulate", t, "--hardware", _chip(d, "lanes =", "lames =")], "core.lames"),
+    "missing placement": (lambda t, d: ["simulate", t, "--placement", d / "cuts.toml"], "cannot be read"),
+    "placement of no layer": (
+        lambda t, d: ["simulate", t, "--placement", _file(d, "c.toml", "[cuts]\nhaed = [0]")],
+        "did you mean 'head'?",
+    ),
     "unwritable report": (lambda t, d: ["simulate", t, "--json", _blocked(d)], "cannot be written"),
     "unknown data set": (lambda t, d: ["trace", "digits", "--data", "digit", "--out", d / "t"], "'digits'"),
     "unknown ticket": (lambda t, d: ["trace", "digit", "--out", d / "t"], "'digits'"),
@@ -221,17 +227,30 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_get_one_line_and_leave_nothing(name: str, trace: Path, tmp_path: Path) -> None:
+def test_mistakes_get_one_line_and_leave_nothing(
+    name: str, trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """By `main` in this process: starting Python and its libraries anew takes most of a command's time."""
     mistake, text = MISTAKES[name]
-    arguments = mistake(trace, tmp_path)
+    monkeypatch.setattr(sys, "argv", ["sparsespike", *map(str, mistake(trace, tmp_path))])
+    monkeypatch.chdir(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    done = run(*arguments, cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    printed = capfd.readouterr()
+    assert ended.value.code == 2, printed.err
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    assert text in printed.err
+    assert "Traceback" not in printed.err + printed.out
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_mistake_ends_the_process_with_2(tmp_path: Path) -> None:
+    done = run("simulate", tmp_path / "none.safetensors")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
-    assert text in done.stderr
-    assert "Traceback" not in done.stderr + done.stdout
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_simulate_prints_and_writes(trace: Path, tmp_path: Path) -> None:
@@ -266,7 +285,7 @@ def test_hardware_prints_a_file_that_can_be_used(trace: Path, tmp_path: Path) ->
 
 
 def test_compare_and_inspect(trace: Path, tmp_path: Path) -> None:
-    done = run("compare", "digits-dense", "digits", "--images", 2)
+    done = run("compare", "digits-dense", "digits", "--images", 1)
     assert done.returncode == 0, done.stderr
     assert "digits-dense" in done.stdout
     report = tmp_path / "report.json"

@@ -248,17 +248,19 @@ def test_routers_stand_where_rule_n1_puts_them(overrides, columns, cores, servic
 @pytest.mark.parametrize(
     ("overrides", "bits", "cycles"),
     [
-        ({}, 24, 1),  # 1 + 6 + 1 + 12 + 4 on 32 wires
-        ({"mesh.link_bits": 24}, 24, 1),
-        ({"mesh.link_bits": 23}, 24, 2),
-        ({"mesh.link_bits": 8}, 24, 3),
-        ({"mesh.link_bits": 7}, 24, 4),
-        ({"mesh.link_bits": 1}, 24, 24),
-        ({"core.contexts": 1}, 24, 1),  # one context still takes a bit
-        ({"core.contexts": 3}, 25, 1),
-        ({"core.contexts": 4}, 25, 1),
-        ({"core.contexts": 5, "mesh.link_bits": 25}, 26, 2),
-        ({"core.contexts": 64}, 29, 1),
+        ({}, 26, 1),  # 1 + 8 + 1 + 12 + 4 on 32 wires
+        ({"mesh.link_bits": 26}, 26, 1),
+        ({"mesh.link_bits": 25}, 26, 2),
+        ({"mesh.link_bits": 9}, 26, 3),
+        ({"mesh.link_bits": 8}, 26, 4),
+        ({"mesh.link_bits": 1}, 26, 26),
+        ({"core.contexts": 1}, 26, 1),  # one context still takes a bit
+        ({"core.contexts": 3}, 27, 1),
+        ({"core.contexts": 4}, 27, 1),
+        ({"core.contexts": 5, "mesh.link_bits": 27}, 28, 2),
+        ({"core.contexts": 64}, 31, 1),
+        ({"core.time_batch": 2}, 30, 1),  # a value for each timestep
+        ({"core.time_batch": 3}, 34, 2),
         ({"mesh.tree_bits": 1, "mesh.channel_bits": 1, "mesh.value_bits": 1}, 5, 1),
     ],
 )

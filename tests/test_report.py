@@ -19,6 +19,7 @@ PROMISED = {
     "cycles",
     "cycles_per_image",
     "latency_s",
+    "images_per_s",
     "cycles_by_cause",
     "traffic_bytes",
     "counts",
@@ -117,7 +118,8 @@ def test_cycles_are_the_same_whichever_way_one_adds_them(report):
     for cause, cycles in data["cycles_by_cause"].items():
         assert cycles == sum(layer["cycles_by_cause"][cause] for layer in data["layers"])
     assert report.cycles_by_layer == {layer["name"]: layer["cycles"] for layer in data["layers"]}
-    assert data["latency_s"] == near(data["cycles"] / IMAGES * 2e-9)  # 500 MHz
+    assert data["latency_s"] == near(data["cycles"] / IMAGES * 2e-9)  # 500 MHz; images do not overlap
+    assert data["images_per_s"] == near((IMAGES - 1) / (sum(data["cycles_per_image"][1:]) * 2e-9))  # without the first
 
 
 def test_counts_are_the_sum_of_the_layers(report):
@@ -292,6 +294,9 @@ LAYER = {
     "counts": {},
     "synaptic_events": 0,
     "spikes": 0,
+    "critical_resource": "compute",
+    "critical_cycles": 9,
+    "weight_imbalance": 1.0,
     "energy_pj": {"lanes": 1.0},
 }
 ENERGY = {"total": 1.0, "low": 0.5, "high": 2, "by_component": {"lanes": 1.0}, "by_layer": {"fc": 1.0}}
@@ -302,6 +307,7 @@ SMALL = {
     "cycles": 9,
     "cycles_per_image": [9],
     "latency_s": 1e-6,
+    "images_per_s": 1e6,
     "cycles_by_cause": {},
     "traffic_bytes": {},
     "sram_bytes": 0,
@@ -327,6 +333,7 @@ BAD_REPORTS = {
     "newer": (whole(schema_version=SCHEMA_VERSION + 1), f"version {SCHEMA_VERSION + 1} is newer"),
     "of no version": (whole(schema_version="first"), "schema_version"),
     "without a version": (whole(schema_version=None), "schema_version: missing"),
+    "older": (whole(schema_version=SCHEMA_VERSION - 1), f"version {SCHEMA_VERSION - 1} is older"),
     "without two keys": (whole(layers=None, cycles=None), "cycles: missing; layers: missing"),
     "newer and of other keys": (f'{{"schema_version": {SCHEMA_VERSION + 1}}}', "is newer"),
     "with text for a number": (whole(latency_s="fast"), "latency_s: "),
