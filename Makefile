@@ -2,6 +2,7 @@
 #   make          the environment only
 #   make demo     the shipped ticket on three chips: tables, figures and out/demo/report.html
 #   make figures  the demo, then the README's figures and tables from it
+#   make rtl      the long comparison with the SystemVerilog twin (needs verilator, iverilog, yosys)
 #   make lint     ruff and mypy          make test   lint, then pytest          make clean   undo all of it
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ EDITABLE := --no-build-isolation --config-settings editable_mode=strict
 SOURCES := find . \( -path './.?*' -o -path ./build -o -path ./$(OUT) -o -path ./tests -o -name '*.egg-info' -o -name __pycache__ \) \
 	-prune -o \( -name '*.py' -o -name '*.toml' -o -name '*.csv' -o -name '*.md' -o -name '*.safetensors' \) -print | sort
 
-.PHONY: install demo test lint figures clean
+.PHONY: install demo test rtl lint figures clean
 install: .venv/.installed
 	@$(SOURCES) | cmp --silent - .venv/.sources || { $(PIP) install --no-deps $(EDITABLE) --editable . && $(SOURCES) > .venv/.sources; }
 
@@ -41,6 +42,9 @@ lint: install
 
 test: lint
 	$(BIN)/pytest
+
+rtl: install
+	SPARSESPIKE_RTL=long $(BIN)/pytest -s tests/test_rtl_mesh.py tests/test_rtl_blocks.py
 
 clean:
 	rm -rf .venv build $(OUT) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
