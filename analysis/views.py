@@ -27,7 +27,7 @@ def per_image(report: Report) -> dict[str, float]:
 
 
 VERIFIED = ("spikes", "neurons", "tokens", "logits")
-SUMMARY_COLUMNS = ("cycles", "latency", "energy", "DRAM", "SRAM")
+SUMMARY_COLUMNS = ("cycles", "latency", "images/s", "energy", "DRAM", "SRAM")
 
 
 def summary_cells(report: Report) -> tuple[str, ...]:
@@ -36,6 +36,7 @@ def summary_cells(report: Report) -> tuple[str, ...]:
     return (
         f"{numbers['cycles']:,.0f}",
         si(numbers["latency_s"], "s"),
+        f"{report['images_per_s']:,.0f}",
         si(numbers["energy_pj"] * 1e-12, "J"),
         kib(numbers["dram_bytes"]),
         kib(numbers["sram_bytes"]),

@@ -169,6 +169,9 @@ class _Groups:
                 weight += nonzeros(chip, layer)
                 if layer.name in fixed and not is_cut_by_tokens(chip, layer):
                     self._fix(group, layer.name, fixed[layer.name])
+            elif isinstance(layer, Pool):
+                channels = trace.streams[layer.target].channels
+                self._weights.setdefault(self.of_stream(layer.target), np.ones(channels, np.int64))
         self._cores = chip.cores
         self._ranges = self._deal_out() if chip.schedule == "pipelined" else {}
 

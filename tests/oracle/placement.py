@@ -111,7 +111,7 @@ class Placement:
 
     def _given(self, layer):
         bounds = self.cuts[layer.name]
-        return [core for n, core in enumerate(self._span(layer)) for _ in range(bounds[n], bounds[n + 1])]
+        return [core for core in range(self.cores) for _ in range(bounds[core], bounds[core + 1])]
 
     # ---- P2, P3 ----
 
