@@ -41,7 +41,7 @@ lint: install
 	$(BIN)/mypy -p sparsespike
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 rtl: install
 	SPARSESPIKE_RTL=long $(BIN)/pytest -s tests/test_rtl_mesh.py tests/test_rtl_blocks.py

@@ -8,19 +8,19 @@ from sparsespike import load_chip, load_trace, simulate
 from sparsespike.analysis import space, store, sweep
 from sparsespike.simulator.trace import Trace, save_trace
 
-NOTES = pytest.StashKey[list[str]]()
-
 
 @pytest.fixture
-def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
+def note(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Adds a line to the end of pytest's report: how much was compared is worth reading where all is well, too."""
-    return request.config.stash.setdefault(NOTES, []).append
+    return lambda line: record_property("note", line)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The notes of this run."""
-    for line in config.stash.get(NOTES, []):
-        terminalreporter.write_line(line)
+    for report in terminalreporter.stats.get("passed", []) + terminalreporter.stats.get("failed", []):
+        for name, value in report.user_properties:
+            if name == "note":
+                terminalreporter.write_line(str(value))
 
 
 @pytest.fixture(scope="session")
