@@ -108,9 +108,8 @@ def test_block_equals_the_kernels(name: str, tmp_path: Path, pytestconfig: pytes
         events.update(line.split()[2].split(".")[0] for line in demanded)
         cycles += int(demanded[-1].split()[0]) if demanded else 0
     told = ", ".join(f"{number:,} {event}" for event, number in sorted(events.items()))
-    note(
-        f"RTL and kernels agree, {name}: {len(programs)} programs, {cycles:,} cycles, {events.total():,} events ({told})"
-    )
+    size = f"{len(programs)} programs, {cycles:,} cycles, {events.total():,} events"
+    note(f"RTL and kernels agree, {name}: {size} ({told})")
     assert events.total() > block.least * len(programs)
     wanted = block.sorts + block.rare * LONG
     sorts = Counter(sort for sample in samples for sort in sample.sorts)
