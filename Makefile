@@ -2,7 +2,8 @@
 #   make          the environment only
 #   make demo     the shipped ticket on three chips: tables, figures and out/demo/report.html
 #   make figures  the demo, then the README's figures and tables from it
-#   make rtl      the long comparison with the SystemVerilog twin (needs verilator, iverilog, yosys)
+#   make oracle   the long comparison with the twin in Python: 5,000 cases, about an hour
+#   make rtl      the long comparison with the twin in SystemVerilog (needs verilator, iverilog, yosys)
 #   make lint     ruff and mypy          make test   lint, then pytest          make clean   undo all of it
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ EDITABLE := --no-build-isolation --config-settings editable_mode=strict
 SOURCES := find . \( -path './.?*' -o -path ./build -o -path ./$(OUT) -o -path ./tests -o -name '*.egg-info' -o -name __pycache__ \) \
 	-prune -o \( -name '*.py' -o -name '*.toml' -o -name '*.csv' -o -name '*.md' -o -name '*.safetensors' \) -print | sort
 
-.PHONY: install demo test rtl lint figures clean
+.PHONY: install demo test oracle rtl lint figures clean
 install: .venv/.installed
 	@$(SOURCES) | cmp --silent - .venv/.sources || { $(PIP) install --no-deps $(EDITABLE) --editable . && $(SOURCES) > .venv/.sources; }
 
@@ -42,6 +43,9 @@ lint: install
 
 test: lint
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+oracle: install
+	SPARSESPIKE_CASES=5000 $(BIN)/pytest tests/test_oracle.py tests/test_modes.py
 
 rtl: install
 	SPARSESPIKE_RTL=long $(BIN)/pytest -s tests/test_rtl_mesh.py tests/test_rtl_blocks.py

@@ -108,7 +108,7 @@ class Activity:
 
     @property
     def total_cycles(self) -> int:
-        """Cycles of all images, one after the other."""
+        """Cycles of the whole run, all images."""
         return int(self.cycles.sum())
 
     def count(self, action: Action) -> int:

@@ -39,7 +39,7 @@ def check_capacity(placement: Placement, largest: dict[str, int]) -> None:
         raise UserError(f"chip {chip.name!r} cannot run this trace: " + "; ".join(faults))
 
 
-def shortfall(where: str, key: str, need: int, have: int, unit: str) -> str:
+def shortfall(where: str, key: str, need: float, have: float, unit: str) -> str:
     """A sentence with both numbers."""
     return f"{where} needs {need:,} {unit}, but {key} gives {have:,}"
 
@@ -137,13 +137,29 @@ def operand_bits(placement: Placement, layer: Attention, source: Stream) -> NDAr
     return 3 * placement.trace.numerics.timesteps * source.tokens * width * heads
 
 
-def attention_accumulators(placement: Placement, layer: Attention, source: Stream) -> int:
-    """A2: accumulators that the chip's order needs; with `auto` the fewer of both."""
+def attention_order(placement: Placement, layer: Attention, source: Stream) -> str:
+    """A2: which product the attention unit computes first."""
+    chip = placement.chip
+    if chip.attention.order != "auto":
+        return chip.attention.order
+    width = source.channels // 3 // layer.heads
+    keys = kept_count(placement.trace, layer, source.tokens)
+    fits = _order_words(placement, layer, source)["kv_first"] <= chip.attention.accumulator_words
+    return "kv_first" if keys > width and fits else "qk_first"
+
+
+def _order_words(placement: Placement, layer: Attention, source: Stream) -> dict[str, int]:
+    """A2: accumulators that each order needs."""
     chip, trace = placement.chip, placement.trace
     width = source.channels // 3 // layer.heads
     queries = worked_count(trace, chip, layer, source.tokens)
     keys = kept_count(trace, layer, source.tokens)
-    return (keys if chip.attention.order != "kv_first" else width * width) + queries * width
+    return {"qk_first": keys + queries * width, "kv_first": width * width + queries * width}
+
+
+def attention_accumulators(placement: Placement, layer: Attention, source: Stream) -> int:
+    """A2: accumulators of the order that the chip takes."""
+    return _order_words(placement, layer, source)[attention_order(placement, layer, source)]
 
 
 def _layer_faults(placement: Placement, plan: LayerPlan, where: str) -> Iterator[str]:

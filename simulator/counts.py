@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .activity import Action
-from .capacity import kept_count, worked_count
+from .capacity import attention_order, kept_count
 from .dram import Channel
 from .kernels.encoder import Flits
 from .phase import Work
@@ -164,19 +164,6 @@ def _count_selector(placement: Placement, plan: LayerPlan, actions: Counts) -> N
         actions[Action.SCORE_COMPARE] += candidates * candidates
 
 
-def attention_order(placement: Placement, plan: LayerPlan) -> str:
-    """A2: which product the attention unit computes first."""
-    layer, chip, trace = plan.layer, placement.chip, placement.trace
-    assert isinstance(layer, Attention)
-    if chip.attention.order != "auto":
-        return chip.attention.order
-    width = plan.source.channels // 3 // layer.heads
-    keys = kept_count(trace, layer, plan.source.tokens)
-    queries = worked_count(trace, chip, layer, plan.source.tokens)
-    fits = width * width + queries * width <= chip.attention.accumulator_words
-    return "kv_first" if keys > width and fits else "qk_first"
-
-
 def _count_attention(placement: Placement, plan: LayerPlan, image: int, work: Work, actions: Counts) -> None:
     """W5: operand bits, ANDs and gated additions."""
     layer, timesteps = plan.layer, placement.trace.numerics.timesteps
@@ -185,7 +172,7 @@ def _count_attention(placement: Placement, plan: LayerPlan, image: int, work: Wo
     queries, keys = len(work.tokens), kept_count(placement.trace, layer, plan.source.tokens)
     products = timesteps * layer.heads
     query_spikes, value_spikes = _operand_spikes(placement, plan, image, work)
-    if attention_order(placement, plan) == "qk_first":
+    if attention_order(placement, layer, plan.source) == "qk_first":
         actions[Action.AND_POPCOUNT] += products * queries * keys * width
         actions[Action.ATTENTION_ADD] += queries * value_spikes
         actions[Action.OPERAND_READ] += products * (queries * width + 2 * queries * keys * width)

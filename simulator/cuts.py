@@ -108,8 +108,8 @@ def load_cuts(path: str | Path) -> Cuts:
     """
     try:
         data = tomllib.loads(Path(path).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error.__class__.__name__})") from None
+    except (OSError, UnicodeDecodeError):
+        raise UserError(f"{path}: cannot be read as a text file") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not valid TOML: {error}") from None
     faults = [f"{key}: unknown key; only the table [cuts] is known" for key in data if key != "cuts"]
@@ -119,8 +119,11 @@ def load_cuts(path: str | Path) -> Cuts:
             f"{path}: " + "; ".join([*faults, 'no table [cuts]; it holds lines as "block0.fc1" = [0, 24, 48]'])
         )
     for name, bounds in cuts.items():
-        if not isinstance(bounds, list) or not all(type(bound) is int for bound in bounds):
-            faults.append(f"cuts.{name}: a list of whole numbers is needed")
+        if isinstance(bounds, dict):
+            inner = next(iter(bounds))
+            faults.append(f'cuts.{name}.{inner}: put the layer\'s name in quotes: "{name}.{inner}" = [0, …]')
+        elif not _are_whole(bounds):
+            faults.append(f"cuts.{name} = {bounds!r}: a list of whole numbers is needed")
     if faults:
         raise UserError(f"{path}: " + "; ".join(faults))
     found = Cuts(cuts)
@@ -154,7 +157,7 @@ class _Groups:
 
     def __init__(self, trace: Trace, chip: Chip, fixed: Mapping[str, Ints], where: str) -> None:
         self._leader = {name: name for name in trace.streams}
-        self._where = where
+        self._where, self._chip = where, chip.name
         for layer in trace.layers:
             if layer.residual:
                 self._join(layer.residual, layer.target)
@@ -201,7 +204,8 @@ class _Groups:
         groups, cores = len(self._weights), self._cores
         if groups > cores:
             raise UserError(
-                f'schedule = "pipelined" needs a core for each of {groups} groups of layers, but the chip has {cores}'
+                f'chip {self._chip!r} cannot run this trace: schedule = "pipelined" needs a core for each of {groups} '
+                f"groups of layers, but mesh.columns x mesh.rows gives {cores}"
             )
         weights = np.array([weight.sum() for weight in self._weights.values()])
         before = np.cumsum([0, *weights])
@@ -268,8 +272,8 @@ def _check_residual(trace: Trace, chip: Chip, layer: Layer, homes: Mapping[str, 
         return
     if chip.schedule == "pipelined" and not _is_on_the_way(trace, layer.residual, layer.source):
         raise UserError(
-            f"layer {layer.name!r} adds {layer.residual!r}, from which its source {layer.source!r} is not made: "
-            'with schedule = "pipelined" nothing would wait for it (rule L4)'
+            f"chip {chip.name!r} cannot run this trace: layer {layer.name!r} adds {layer.residual!r}, from which its "
+            f'source {layer.source!r} is not made: with schedule = "pipelined" nothing would wait for it (rule L1)'
         )
     here, there = homes[layer.target], homes.get(layer.residual)
     if there is not None and here.by == there.by and np.array_equal(here.owner, there.owner):
@@ -280,8 +284,8 @@ def _check_residual(trace: Trace, chip: Chip, layer: Layer, homes: Mapping[str, 
         if any(np.array_equal(homes[one.target].owner, here.owner) for one in readers):
             return
     raise UserError(
-        f"layer {layer.name!r} adds {layer.residual!r}, which does not lie where {layer.target!r} is made: "
-        "no core could add them (rule P3)"
+        f"chip {chip.name!r} cannot run this trace: layer {layer.name!r} adds {layer.residual!r}, which does not lie "
+        f"where {layer.target!r} is made: no core could add them (rule P3)"
     )
 
 
@@ -298,6 +302,13 @@ def _name_of(given: object) -> str:
     return given.where if isinstance(given, Cuts) else "placement"
 
 
+def _are_whole(bounds: object) -> bool:
+    """Whether this is a list of whole numbers; true and false are none."""
+    if not isinstance(bounds, (list, tuple, np.ndarray)):
+        return False
+    return all(isinstance(bound, (int, np.integer)) and not isinstance(bound, bool) for bound in bounds)
+
+
 def _check_given(trace: Trace, chip: Chip, given: Mapping[str, Iterable[int]]) -> dict[str, Ints]:
     """The given bounds as arrays; UserError with every fault at once."""
     where = _name_of(given)
@@ -307,11 +318,16 @@ def _check_given(trace: Trace, chip: Chip, given: Mapping[str, Iterable[int]]) -
     for name, bounds in given.items():
         layer = cuttable.get(name)
         if layer is None:
-            faults.append(f"no layer {name!r} that runs on cores; {nearest(name, list(cuttable))}")
+            known = name in {layer.name for layer in trace.layers}
+            why = f"layer {name!r} runs on no cores of its own" if known else f"there is no layer {name!r}"
+            faults.append(f"{why}; {nearest(name, list(cuttable))}")
             continue
         by_token = is_cut_by_tokens(chip, layer)
         size = trace.streams[layer.source].tokens if by_token else layer.weights.output_channels
-        listed = list(bounds)
+        if not _are_whole(bounds):
+            faults.append(f"layer {name!r}: a list of whole numbers is needed, not {bounds!r}")
+            continue
+        listed = [int(bound) for bound in bounds]
         if len(listed) != chip.cores + 1 or sorted(listed) != listed or (listed[0], listed[-1]) != (0, size):
             what = "tokens" if by_token else "channels"
             faults.append(

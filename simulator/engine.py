@@ -11,6 +11,7 @@ from .activity import Action, Activity, Cause
 from .bounds import Busy
 from .counts import count_layer, count_transfers
 from .dram import Channel
+from .errors import UserError
 from .hardware import Chip
 from .layer_time import add_busy, time_job, time_layer
 from .phase import encode_phase, list_tokens, list_work
@@ -21,6 +22,7 @@ from .verify import Tally
 
 Watch = Callable[[int, int, NDArray[np.int64]], None]
 
+LOGGED_BITS = 63  # of a flit in the event log
 SERVED = [Cause.COMPUTE, Cause.BANK_CONFLICT, Cause.WEIGHT_FETCH]  # what row service is made of, without CONTROL
 
 
@@ -65,6 +67,8 @@ def run(
     watch: called with (image, layer, log) after each phase, log as `eventlog.read_log` takes it; with `pipelined` once.
     Raises UserError for what does not fit (rules P3, P4, L1, L2), and where verification finds a difference.
     """
+    if watch is not None and chip.flit_bits > LOGGED_BITS:
+        raise UserError(f"chip {chip.name!r}: a flit has {chip.flit_bits} bits, but the event log holds {LOGGED_BITS}")
     placement = place(trace, chip, cuts)
     tally = Tally() if verify else None
     if verify:

@@ -115,9 +115,7 @@ class Chip(Part):
     name: str = Field(description="what the chip is called in reports")
     description: str = Field(description="one line about it")
     clock_mhz: Annotated[float, Field(gt=0, le=10000)] = Field(description="one clock for all units")
-    schedule: Schedule = Field(
-        description="layerwise: one layer after the other on all cores; pipelined: each has its own"
-    )
+    schedule: Schedule = Field(description="layerwise: one layer after the other on all cores; pipelined: all at once")
     technology: Technology
     mesh: Mesh
     core: Core

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from .activity import Cause
 from .bounds import Busy
-from .capacity import kept_count, worked_count
-from .counts import attention_order
+from .capacity import attention_order, kept_count, worked_count
 from .kernels.encoder import Flits
 from .phase import Work
 from .placement import LayerPlan, Placement, hidden_weights
@@ -101,7 +100,7 @@ def attention_cycles(placement: Placement, plan: LayerPlan) -> NDArray[np.int64]
     width = plan.source.channels // 3 // layer.heads
     queries = worked_count(trace, placement.chip, layer, plan.source.tokens)
     keys = kept_count(trace, layer, plan.source.tokens)
-    if attention_order(placement, plan) == "qk_first":
+    if attention_order(placement, layer, plan.source) == "qk_first":
         products = 2 * -(-queries * keys * width // unit.width)
     else:
         products = -(-keys * width * width // unit.width) - (-queries * width * width // unit.width)

@@ -1,4 +1,4 @@
-"""Schedule `pipelined`: every layer on cores of its own, layers and images at work at once (rules L1 to L10)."""
+"""Schedule `pipelined`: each group of layers on cores of its own, all at work at once (rules L1 to L10)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from .activity import Cause
 from .dram import Channel
+from .kernels.encoder import Flits
 from .kernels.schedule import NONE, UNKNOWN, Jobs
 from .layer_time import attention_cycles, selector_cycles, time_job
 from .phase import consumer_of, encode_phase, list_tokens, list_work
@@ -207,6 +208,8 @@ def run_pipeline(pipeline: Pipeline, keep: bool, logged: bool) -> Outcome:
     """Everything at once."""
     placement, web = pipeline.placement, pipeline.web
     parts = list(pipeline.parts.values())
+    if not parts:
+        return _run_jobs(pipeline)
     steps = sum(part.steps for part in parts)
     gates = np.zeros(steps, np.int32)
     for first, stop, moments in web.gates:
@@ -216,6 +219,17 @@ def run_pipeline(pipeline: Pipeline, keep: bool, logged: bool) -> Outcome:
     waits = [wait for index in pipeline.parts for wait in _waits(pipeline, index)]
     ties = Ties(jobs, gates, np.concatenate([np.zeros((0, 2), np.int32), *waits]), pipeline.begin)
     return run(placement, parts, ties, keep=keep, logged=logged)
+
+
+def _run_jobs(pipeline: Pipeline) -> Outcome:
+    """Without any flit: jobs alone, each after those that it waits for."""
+    known = [pipeline.begin]
+    for length, needs in zip(pipeline.web.length[1:], pipeline.web.needs[1:], strict=True):
+        known.append(max(known[moment] + delay for moment, delay in needs) + length)
+    none = np.zeros(0, np.int64)
+    nothing = Flits(none, none, none, none, none, none, none)
+    log, arrivals = np.zeros((0, 4), np.int64), np.zeros((0, 2), np.int32)
+    return Outcome(known[-1], np.zeros((0, 0), np.int64), 0, none, np.array(known), none, arrivals, nothing, log)
 
 
 def _waits(pipeline: Pipeline, index: int) -> Iterator[NDArray[np.int32]]:

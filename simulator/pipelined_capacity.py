@@ -14,7 +14,6 @@ from .capacity import (
     pointer_words,
     shortfall,
     stream_bits,
-    unit_weight_bytes,
     weight_words,
 )
 from .placement import Placement
@@ -27,8 +26,15 @@ def pipeline_faults(placement: Placement) -> Iterator[str]:
     needs = [*_core_needs(placement), *_unit_needs(placement)]
     needs.append(("mesh.tree_bits", trees, 2**placement.chip.mesh.tree_bits, "multicast trees"))
     for key, need, have, unit in needs:
-        if need > have:
-            yield shortfall('schedule = "pipelined"', key, need, have, unit)
+        if need > have:  # memories in bits
+            in_kib = key.endswith("_kib")
+            shown: tuple[float, float] = (_kib(need), _kib(have)) if in_kib else (need, have)
+            yield shortfall('schedule = "pipelined"', key, shown[0], shown[1], unit)
+
+
+def _kib(bits: int) -> float:
+    """KiB of so many bits, rounded up to hundredths, as one would set them."""
+    return -(-bits * 100 // 8192) / 100
 
 
 def _core_needs(placement: Placement) -> Iterator[tuple[str, int, int, str]]:
@@ -45,11 +51,12 @@ def _core_needs(placement: Placement) -> Iterator[tuple[str, int, int, str]]:
             positions = np.max([open_positions(placement, plan, image) for image in images], axis=0)
             potentials += plan.owned * core.potential_bits * positions
     spikes = _spike_bits(placement)
-    yield "core.weight_kib", int(words.max()), weight_words(chip), "words of weights on a core"
-    yield "core.pointer_kib", 4 * int(pointers.max()), 4 * pointer_words(chip), "bytes of row pointers on a core"
+    word_bits = core.weight_word_bits
+    yield "core.weight_kib", int(words.max()) * word_bits, weight_words(chip) * word_bits, "KiB of weights on a core"
+    yield "core.pointer_kib", int(pointers.max()) * 32, pointer_words(chip) * 32, "KiB of row pointers on a core"
     yield "core.accumulator_words", int(accumulators.max()), core.accumulator_words, "accumulators on a core"
-    yield "core.potential_kib", int(potentials.max()), kib_bits(core.potential_kib), "bits of potentials on a core"
-    yield "core.spike_kib", int(spikes.max()), kib_bits(core.spike_kib), "bits of spikes on a core"
+    yield "core.potential_kib", int(potentials.max()), kib_bits(core.potential_kib), "KiB of potentials on a core"
+    yield "core.spike_kib", int(spikes.max()), kib_bits(core.spike_kib), "KiB of spikes on a core"
 
 
 def _spike_bits(placement: Placement) -> NDArray[np.int64]:
@@ -75,7 +82,7 @@ def _unit_needs(placement: Placement) -> Iterator[tuple[str, int, int, str]]:
             features += plan.source.tokens * plan.source.channels * 16
     unit_bytes = sum(plan.unit_bytes for plan in placement.plans)
     unit = chip.attention
-    yield "token_unit.feature_kib", features, kib_bits(chip.token_unit.feature_kib), "bits of features"
-    yield "token_unit.weight_kib", unit_bytes, unit_weight_bytes(chip), "bytes of selector weights"
-    yield "attention.operand_kib", int(operands.max()), kib_bits(unit.operand_kib), "bits of operands on a unit"
+    yield "token_unit.feature_kib", features, kib_bits(chip.token_unit.feature_kib), "KiB of features"
+    yield "token_unit.weight_kib", unit_bytes * 8, kib_bits(chip.token_unit.weight_kib), "KiB of selector weights"
+    yield "attention.operand_kib", int(operands.max()), kib_bits(unit.operand_kib), "KiB of operands on a unit"
     yield "attention.accumulator_words", int(sums.max()), unit.accumulator_words, "accumulators on a unit"

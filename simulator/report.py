@@ -43,7 +43,7 @@ class Report:
 
     @property
     def cycles(self) -> int:
-        """Clock cycles of all images, one after the other."""
+        """Clock cycles of the whole run, all images."""
         return self.activity.total_cycles
 
     @property

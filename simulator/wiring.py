@@ -47,7 +47,7 @@ def plan_phase(chip: Chip, source: Stream, home: Home, consumers: Consumers) -> 
     producers, owner = nodes[present], index.reshape(-1).astype(np.int32)
     by_token = home.by == "tokens"
     number, branches = _number_trees(producers, owner, by_token, consumers)
-    channel_tree, token_tree = np.zeros(source.channels, np.int16), np.zeros(source.tokens, np.int16)
+    channel_tree, token_tree = np.zeros(source.channels, np.int32), np.zeros(source.tokens, np.int32)
     start = _first(number)
     if by_token:
         token_tree[:] = start[owner] if consumers.of_token is None else number[owner, consumers.of_token]
@@ -72,7 +72,7 @@ def plan_phase(chip: Chip, source: Stream, home: Home, consumers: Consumers) -> 
             words,
             channel_tree,
             token_tree,
-            np.concatenate(ends).astype(np.int16),
+            np.concatenate(ends).astype(np.int32),
             np.cumsum([0, *map(len, ends)]).astype(np.int64),
             2**chip.mesh.value_bits - 1,
         ),

@@ -25,6 +25,8 @@ def slow_critical(slow):
 def differences(activity, slow):
     """One line per layer's cycles, cause, count, events or imbalance that differ; empty where all is equal."""
     found = []
+    if activity.latency.tolist() != slow.latency:
+        found.append(f"latency {activity.latency.tolist()}, the oracle {slow.latency}")
     if [(critical.resource, critical.cycles) for critical in activity.critical] != slow_critical(slow):
         found.append(f"critical resources {activity.critical}, the oracle {slow_critical(slow)}")
     for index, name in enumerate(slow.layers):

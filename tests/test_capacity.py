@@ -6,6 +6,7 @@ from cases import chip_with
 from sparsespike.simulator.builder import Builder, Style
 from sparsespike.simulator.engine import run
 from sparsespike.simulator.errors import UserError
+from sparsespike.simulator.placement import place
 from sparsespike.simulator.synthetic import mlp_trace
 from sparsespike.simulator.trace import Attention, Conv, Linear
 
@@ -135,3 +136,17 @@ def test_the_network_is_what_the_limits_assume():
     assert shapes == {"conv": 8 * 8 * 9, "qkv": 8 * 24, "projection": 8 * 8}
     assert TRACE.layer("select").hidden.nonzeros == 8 * 4
     assert isinstance(TRACE.layer("attention"), Attention)
+
+
+def test_more_trees_than_16_bits_with_a_sign_can_number():
+    """A convolution by channels before a linear layer by tokens has a tree for every pair of cores."""
+    builder = Builder(Style(images=1, timesteps=1, weight_density=0.1, spike_density=0.1, seed=4))
+    given = builder.spikes("given", builder.rng.integers(0, 2, (1, 1, 256, 4)), 16, 16)
+    builder.linear("linear", builder.conv("conv", given, 256, 1), 4)
+    trace = builder.trace()
+    chip = chip_with(mesh__columns=16, mesh__rows=16, mesh__tree_bits=16, core__partition="token")
+    plan = place(trace, chip).plans[1]
+    senders = plan.phase.senders
+    trees = len(plan.phase.trees.links)
+    assert trees > 40_000
+    assert int(senders.channel_tree.max()) + int(senders.token_tree.max()) == trees - 1

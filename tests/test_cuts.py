@@ -208,10 +208,10 @@ BAD_FILES = {
     "no table": ("cuts = 3\n", ["no table [cuts]"]),
     "another table": ("[cut]\na = [0, 1]\n", ["cut: unknown key", "[cuts]"]),
     "a key beside it": ("more = 1\n[cuts]\na = [0, 1]\n", ["more: unknown key", "[cuts]"]),
-    "a number for bounds": ("[cuts]\na = 3\n", ["cuts.a: a list of whole numbers"]),
-    "fractions": ("[cuts]\na = [0, 1.5]\n", ["cuts.a: a list of whole numbers"]),
-    "truth values": ("[cuts]\na = [false, true]\n", ["cuts.a: a list of whole numbers"]),
-    "a name without quotes": ("[cuts]\nblock0.fc1 = [0, 1]\n", ["cuts.block0: a list of whole numbers"]),
+    "a number for bounds": ("[cuts]\na = 3\n", ["cuts.a = 3: a list of whole numbers"]),
+    "fractions": ("[cuts]\na = [0, 1.5]\n", ["cuts.a = [0, 1.5]: a list of whole numbers"]),
+    "truth values": ("[cuts]\na = [false, true]\n", ["cuts.a = [False, True]: a list of whole numbers"]),
+    "a name without quotes": ("[cuts]\nblock0.fc1 = [0, 1]\n", ['put the layer\'s name in quotes: "block0.fc1"']),
     "two faults": ('[cuts]\na = "x"\nb = [[]]\n', ["cuts.a", "cuts.b"]),
 }
 
@@ -238,8 +238,11 @@ ASCENDING = "4 numbers are needed, the first channel of each of 3 cores and the 
 MISFITS = {
     "a layer that is not there": ({"hed": [0, 1, 2, 5]}, ["no layer 'hed'", "did you mean 'head'?"]),
     "a layer without a near name": ({"zzz": [0, 1, 2, 5]}, ["no layer 'zzz'", "valid: a, b, c, d, head, out, qkv"]),
-    "a layer of the token unit": ({"choice": [0, 1, 2, 3]}, ["no layer 'choice' that runs on cores"]),
-    "a layer of the attention units": ({"mix": [0, 1, 2, 10]}, ["no layer 'mix' that runs on cores"]),
+    "a layer of the token unit": (
+        {"choice": [0, 1, 2, 3]},
+        ["layer 'choice' runs on no cores of its own", "valid: a, b, c, d, head, out, qkv"],
+    ),
+    "a layer of the attention units": ({"mix": [0, 1, 2, 10]}, ["layer 'mix' runs on no cores of its own"]),
     "too few": ({"a": [0, 4, 12]}, ["layer 'a'", ASCENDING, "[0, 4, 12]"]),
     "none": ({"a": []}, ["layer 'a'", ASCENDING, "[]"]),
     "too many": ({"a": [0, 3, 6, 9, 12]}, ["layer 'a'", ASCENDING]),
@@ -252,6 +255,8 @@ MISFITS = {
         {"a": [0, 4, 8, 12], "b": [0, 4, 9, 12]},
         ["'a' and 'b' are joined", "[0, 4, 8, 12]", "[0, 4, 9, 12]"],
     ),
+    "not even a list": ({"a": 3}, ["layer 'a': a list of whole numbers is needed, not 3"]),
+    "fractions": ({"a": [0, 4, 8.5, 12]}, ["layer 'a': a list of whole numbers is needed", "8.5"]),
     "two faults at once": ({"hed": [0], "a": [0]}, ["'hed'", "layer 'a'"]),
 }
 

@@ -13,7 +13,7 @@ from .compiler import inner_kernel
 from .log import RELEASE, SWEEP, name_step, write
 from .schedule import UNKNOWN, let_in, pass_moment
 
-# What a node's cycles are spent on; phase.py splits SERVICE by the causes of rule R4.
+# What a node's cycles are spent on; program.py splits SERVICE by the causes of rule R4.
 SERVICE, GRANT_WAIT, FIFO_EMPTY, NETWORK, NEURON_SWEEP, BARRIER = range(6)
 SPENDINGS = 6
 

@@ -28,9 +28,9 @@ class Senders(NamedTuple):
     producer: np.ndarray  # int32[channels] or, by token, int32[tokens]: index of the producer that owns it
     word: np.ndarray  # int32[channels]: word of the producer's spike memory that holds the channel (E1)
     words: np.ndarray  # int32[producers]: words of a step
-    channel_tree: np.ndarray  # int16[channels]
-    token_tree: np.ndarray  # int16[tokens]
-    end_tree: np.ndarray  # int16[ends]: like channel_tree, for the end-of-token flits of a step, in order of producer
+    channel_tree: np.ndarray  # int32[channels]
+    token_tree: np.ndarray  # int32[tokens]
+    end_tree: np.ndarray  # int32[ends]: like channel_tree, for the end-of-token flits of a step, in order of producer
     end_start: np.ndarray  # int64[producers + 1]: a producer's are end_tree[end_start[s] : end_start[s + 1]]
     largest: int  # 2^value_bits - 1, largest value of a flit
 

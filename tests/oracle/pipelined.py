@@ -230,6 +230,18 @@ class Pipeline(Phase):
         number = len(self.layers)
         return [beyond[image * number : (image + 1) * number] for image in self.images]
 
+    def latency(self):
+        """L9: [image]."""
+        ends, number = self.ends(), len(self.layers)
+        return [max(ends[image * number : (image + 1) * number]) - self._beginning(image) for image in self.images]
+
+    def _beginning(self, image):
+        """L9: when the first job of an image begins, or its first step is granted."""
+        if (0, image) in self.job_begins:
+            return self.job_begins[0, image]
+        first = next(step for step in self.steps if (step.layer, step.image) == (0, image))
+        return max(self.begin, self.grant(first))
+
     def logs(self):
         """[image][layer] -> per consumer, its flits as served."""
         logs = [[{node: [] for node in works[image].consumers} for works in self.works] for image in self.images]

@@ -15,13 +15,15 @@ class Slow:
     """What the oracle found. causes and counts by name; logs[image][layer]: per consumer [(flit, begin, end)].
 
     pipelined: events[0][0] is the log of the whole run.
-    cycles[image][layer]; flits: sent in the whole run, end-of-token flits too; busy: cycles per kind of unit (K1), and
-    critical: the name of the critical one (K2), per layer; events[image][layer]: the log, where it was asked for.
+    cycles[image][layer]; latency[image]; flits: sent in the whole run, end-of-token flits too; busy: cycles per kind of
+    unit (K1), and critical: the name of the critical one (K2), per layer; events[image][layer]: the log, where it was
+    asked for.
     """
 
     layers: tuple
     cores: int
     cycles: list
+    latency: list
     causes: list
     counts: list
     synaptic_events: list
@@ -42,6 +44,7 @@ def simulate_slowly(trace, chip, log=False, cuts=None):
         layers=tuple(layer.name for layer in trace.layers),
         cores=setting.cores,
         cycles=[],
+        latency=[],
         causes=[Counter() for _ in range(number)],
         counts=[Counter() for _ in range(number)],
         synaptic_events=[0] * number,
@@ -85,13 +88,14 @@ def _one_after_the_other(setting, result, units, log):
             result.cycles[-1].append(end - now)
             now = end
             yield run
+        result.latency.append(sum(result.cycles[-1]))
 
 
 def _at_once(setting, result, units, log):
     """Section L: the same of the pipeline."""
     pipeline = Pipeline(setting)
     pipeline.run()
-    result.cycles, result.logs = pipeline.cycles(), pipeline.logs()
+    result.cycles, result.latency, result.logs = pipeline.cycles(), pipeline.latency(), pipeline.logs()
     result.causes = pipeline.charge()
     result.events = [[pipeline.log() if log else []]]
     for image, index in pipeline.memory.known:

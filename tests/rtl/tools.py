@@ -46,10 +46,16 @@ def lint(top: str, files: Iterable[str], parameters: Mapping[str, int] | None = 
     return said + call(["iverilog", "-g2012", "-Wall", "-o", os.devnull, "-s", top, *icarus, *sources(files)])
 
 
-def synthesize_check(top: str, files: Iterable[str], parameters: Mapping[str, int] | None = None) -> None:
-    """Yosys reads the design and finds neither a latch, nor a loop, nor a wire with two drivers or with none."""
+def synthesize_check(
+    top: str, files: Iterable[str], parameters: Mapping[str, int] | None = None, to_gates: bool = False
+) -> None:
+    """Yosys reads the design and finds neither a latch, nor a loop, nor a wire with two drivers or with none.
+
+    to_gates: it also maps everything to gates, which takes a block up to half a minute.
+    """
     chosen = "".join(f" -chparam {name} {value}" for name, value in (parameters or {}).items())
-    script = f"read_verilog -sv {' '.join(sources(files))}; hierarchy -check -top {top}{chosen}; proc; flatten; opt"
+    steps = "synth -flatten -noabc" if to_gates else "proc; flatten; opt"
+    script = f"read_verilog -sv {' '.join(sources(files))}; hierarchy -check -top {top}{chosen}; {steps}"
     call(["yosys", "-q", "-p", f"{script}; select -assert-none t:$dlatch t:$_DLATCH_*_; check -assert"])
 
 

@@ -1,0 +1,223 @@
+"""The worked examples of simulator/ARCHITECTURE.md, as they stand there, are what both twins do."""
+
+import numpy as np
+import pytest
+from handmade import (
+    linear_of,
+    linear_trace,
+    logged,
+    neurons_of,
+    pool_trace,
+    quick,
+    silence,
+    silent_steps,
+    stream_of,
+    trace_of,
+    up,
+)
+from oracle import simulate_slowly
+from sparsespike.simulator.activity import Cause
+from sparsespike.simulator.engine import run
+from sparsespike.simulator.layer_time import attention_cycles, selector_cycles, time_job
+from sparsespike.simulator.phase import list_tokens, list_work, scan_cycles
+from sparsespike.simulator.placement import place
+from sparsespike.simulator.trace import Attention, Conv, Select, Stream, Weights
+
+
+def cycles_of(trace, chip, name, cuts=None):
+    """Cycles of the events of one name, in the order of the log, on which both twins agree."""
+    return [cycle for cycle, _, event, _ in logged(trace, chip, cuts=cuts) if event == name]
+
+
+def took(trace, chip, layer=0):
+    """Cycles of a layer, without the waiting for DRAM; both twins."""
+    slow, fast = simulate_slowly(trace, chip), run(trace, chip)
+    assert slow.cycles[0][layer] == fast.cycles[0, layer]
+    return int(fast.cycles[0, layer]) - int(fast.causes[layer, Cause.DRAM]) // chip.cores
+
+
+# ---- N ----
+
+
+def test_a_flit_through_three_routers():
+    """Sent in 0, granted in 1, 2 and, by output L, in 3; arrived at 4, where it is looked up (C1)."""
+    weights = np.ones((1, 1), int)
+    trace = trace_of(
+        [linear_of(weights, "given", "between", name="first"), linear_of(weights, "between", "made", name="second")],
+        [silence("given", 1, 1, 1), stream_of("between", [[[1]]]), silence("made", 1, 1, 1)],
+        1,
+    )
+    chip = quick(mesh__columns=3)
+    log = logged(trace, chip, layer=1, cuts={"first": [0, 1, 1, 1], "second": [0, 0, 0, 1]})
+    sent = next(cycle for cycle, _, event, _ in log if event == "send")
+    flights = [(cycle - sent, unit, event) for cycle, unit, event, _ in log if event.startswith("grant.")]
+    assert [min(one for one in flights if one[1] == unit) for unit in range(3)] == [
+        (1, 0, "grant.E.L"),
+        (2, 1, "grant.E.W"),
+        (3, 2, "grant.L.W"),
+    ]
+    looked = min(cycle for cycle, _, event, _ in log if event == "lookup")
+    assert looked - sent == 4
+
+
+# ---- E ----
+
+
+def test_the_encoder():
+    """Two words of 4 channels, spikes in 5 and 6: read in 0, a silent word in 1, sent in 2 and 3, the end in 4."""
+    spikes = np.zeros((1, 1, 8), int)
+    spikes[0, 0, 5:7] = 1
+    trace = linear_trace(np.ones((1, 8), int), spikes)
+    assert cycles_of(trace, quick(core__encode_width=4), "send") == [2, 3, 4]
+
+
+# ---- R ----
+
+
+def test_a_row_of_seven_words():
+    """Over 2 banks, one entry to a word, 3 lanes: service 4, one cycle of it fetching."""
+    chip = quick(core__weight_word_bits=12, core__weight_banks=2, core__lanes=3)
+    trace = linear_trace(np.ones((7, 1), int), [[[1]]])
+    assert up(7, chip.core.weight_word_bits // 8) == 7  # dense: words of the row
+    event, end = cycles_of(trace, chip, "take")
+    assert end - event == 4
+    causes = run(trace, chip).causes[0]
+    assert [causes[Cause.COMPUTE], causes[Cause.BANK_CONFLICT], causes[Cause.WEIGHT_FETCH]] == [3, 0, 1]
+
+
+# ---- C ----
+
+
+def test_a_context():
+    """Service 3, 2 words of potentials, one context: closed in 8, released in 11, the next granted in 12."""
+    spikes = np.zeros((1, 2, 1), int)
+    spikes[0, 0] = 1
+    chip = quick(core__contexts=1, core__lanes=6, core__sweep_width=8)
+    trace = linear_trace(np.ones((16, 1), int), spikes)
+    assert cycles_of(trace, chip, "send")[:2] == [1, 2]
+    assert cycles_of(trace, chip, "grant.L.L")[:2] == [2, 3]
+    assert cycles_of(trace, chip, "lookup")[:2] == [3, 4]
+    assert cycles_of(trace, chip, "take")[:2] == [4, 7]
+    assert cycles_of(trace, chip, "sweep")[0] == 8
+    assert cycles_of(trace, chip, "release")[0] == 11
+    assert cycles_of(trace, chip, "open") == [12]
+
+
+# ---- I, S ----
+
+
+def test_the_input_convolution():
+    """8 x 8 pixels of one channel, service 2, 2 owned channels, 4 timesteps: 128 + 256 + 3."""
+    layer = neurons_of(Conv, np.ones((2, 1, 1, 1), int), "pixels", "made")
+    streams = [Stream("pixels", "real", 1, 8, 8), silence("made", 4, 64, 2, 8)]
+    trace = trace_of([layer], streams, 4, pixels=np.ones((1, 1, 8, 8), np.int8))
+    chip = quick(core__input_macs=1, core__sweep_width=8)
+    placement = place(trace, chip)
+    timing = time_job(placement, placement.plans[0])
+    assert timing.cycles == took(trace, chip) == 387
+    assert timing.causes[0, Cause.COMPUTE] == 128
+    assert timing.causes[0, Cause.NEURON_SWEEP] == 256 + 2
+
+
+def test_the_pool():
+    """The same map: 4 x 64 x 1 + 2."""
+    trace = pool_trace(4, 64, 2)
+    chip = quick(core__sweep_width=8)
+    placement = place(trace, chip)
+    assert time_job(placement, placement.plans[0]).cycles == took(trace, chip) == 258
+
+
+# ---- T ----
+
+
+def kept(*tokens):
+    return np.array([tokens], np.uint16)
+
+
+def test_scans():
+    """Tokens 2, 3 and 9 are left, 4 bits a cycle: 1, 1 and 2."""
+    layers = [
+        Select(name="choice", source="given", form="random", keep=3),
+        linear_of(np.ones((1, 4), int), "given", "made", 0),
+    ]
+    trace = trace_of(layers, [silence("given", 1, 10, 4), silence("made", 1, 10, 1)], 1, (kept(2, 3, 9),))
+    chip = quick(token_unit__scan_width=4)
+    placement = place(trace, chip)
+    plan = placement.plans[1]
+    work = list_work(chip, list_tokens(placement, plan, 0), 1)
+    assert scan_cycles(placement, plan, work).tolist() == [1, 1, 2]
+    assert took(trace, chip, layer=1) == silent_steps(3, 0) + 1 + 1 + 2 + 1  # each in front of its step; a sweep
+
+
+def test_the_learned_selector():
+    """10 candidates of 16 tokens, E = 60, hidden = 8, 8 macs, 4 comparators, 8 bits: 1 + 90 + 30 + 2."""
+    hidden = np.ones((8, 8), int)
+    hidden[:4, 0] = 0
+    learned = {"hidden_bias": np.zeros(8, np.int32), "score_weights": np.ones(8, np.int8)}
+    before = Select(name="before", source="given", form="random", keep=10)
+    choice = Select(
+        name="choice",
+        source="given",
+        selector=0,
+        form="learned",
+        keep=4,
+        hidden=Weights.from_dense(hidden),
+        **learned,
+    )
+    trace = trace_of([before, choice], [silence("given", 1, 16, 8)], 1, (kept(*range(10)), kept(*range(4))))
+    unit = {"token_unit__macs": 8, "token_unit__comparators": 4, "token_unit__scan_width": 8}
+    chip = quick(core__weight_format="csr", **unit)
+    placement = place(trace, chip)
+    assert selector_cycles(placement, placement.plans[1]) == 1 + 10 * (8 + 1) + 10 * 3 + 2 == 123
+    scans = 10 * 1  # T4: tokens 0 to 9 follow one another
+    assert took(trace, chip, layer=1) == silent_steps(10, 0, outputs=2) + scans + 123
+
+
+# ---- A ----
+
+
+@pytest.mark.parametrize(("order", "products"), [("kv_first", 40), ("auto", 40), ("qk_first", 100)])
+def test_attention(order, products):
+    """20 tokens, d = 8, 4 timesteps, 4 heads on 2 units: 4 x 2 x (40 + 20) + 2 = 482 behind the phase, or with 100."""
+    streams = [silence("given", 4, 20, 3 * 4 * 8), silence("made", 4, 20, 4 * 8)]
+    trace = trace_of([Attention(name="mix", source="given", target="made", heads=4, theta=1)], streams, 4)
+    unit = {"attention__units": 2, "attention__width": 64, "attention__sweep_width": 8, "attention__order": order}
+    chip = quick(core__encode_width=96, **unit)
+    placement = place(trace, chip)
+    behind = 4 * 2 * (products + 20)
+    assert attention_cycles(placement, placement.plans[0]).tolist() == [behind, behind]
+    period = 1 + 1 + 2  # a silent word, an end for each unit
+    phase = silent_steps(1, 0, outputs=4) + 1 + (4 * 20 - 1) * period  # the second unit is four outputs away
+    assert took(trace, chip) == phase + behind + 2
+    if order != "qk_first":
+        assert behind + 2 == 482
+
+
+# ---- D ----
+
+
+def test_dram():
+    """60 ns at 500 MHz, 25.6 bytes a cycle, bursts of 64: 1,000 bytes take 30 + 40 cycles; the layer starts in 71."""
+    dram = {"dram__latency_ns": 60.0, "dram__bandwidth_gb_s": 12.8, "dram__burst_bytes": 64}
+    chip = quick(clock_mhz=500.0, core__weight_word_bits=16, **dram)
+    assert (chip.in_bursts(1000), chip.dram_cycles(1000)) == (1024, 70)
+    trace = linear_trace(np.ones((20, 50), int), np.zeros((1, 1, 50), int))  # 50 rows of 10 words of 2 bytes
+    assert run(trace, chip).causes[0, Cause.DRAM] == simulate_slowly(trace, chip).causes[0]["DRAM"] == 71
+
+
+# ---- L ----
+
+
+def test_the_pipeline():
+    """Two layers of one neuron side by side, two tokens of one spike: E = 15 and 24, cycles 15 and 9."""
+    weights = np.ones((1, 1), int)
+    spiking = np.ones((1, 2, 1), int)
+    trace = trace_of(
+        [linear_of(weights, "given", "between", name="one"), linear_of(weights, "between", "made", name="two")],
+        [stream_of("given", spiking), stream_of("between", spiking), silence("made", 1, 2, 1)],
+        1,
+    )
+    chip = quick(schedule="pipelined", mesh__columns=2, core__contexts=2)
+    assert run(trace, chip).cycles.tolist() == simulate_slowly(trace, chip).cycles == [[15, 9]]
+    log = [(event, cycle) for cycle, unit, event, _ in logged(trace, chip) if unit == 1]
+    assert [cycle for event, cycle in log if event == "release"] == [20, 23]
