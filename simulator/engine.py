@@ -13,13 +13,15 @@ from .counts import count_layer, count_transfers
 from .dram import Channel
 from .errors import UserError
 from .hardware import Chip
+from .kernels.encoder import Flits
 from .layer_time import add_busy, time_job, time_layer
-from .phase import encode_phase, list_tokens, list_work
+from .phase import Work, encode_phase, list_tokens, list_work
 from .pipelined import account, build_pipeline, check_arrivals, run_pipeline
 from .placement import LayerPlan, Placement, place
 from .trace import Trace
 from .verify import Tally
 
+Sent = tuple[Work, Flits | None]
 Watch = Callable[[int, int, NDArray[np.int64]], None]
 
 LOGGED_BITS = 63  # of a flit in the event log
@@ -80,10 +82,11 @@ def run(
     for image in range(trace.images):
         count_transfers(channel, image, record.counts)
         for index in range(len(placement.plans)):
+            sent = None
             if chip.schedule == "layerwise":
-                _run_layer(record, channel, index, image, tally, watch)
+                sent = _run_layer(record, channel, index, image, tally, watch)
             record.busy[index].dram += channel.busy(image, index)
-            _count_layer(record, index, image)
+            _count_layer(record, index, image, sent)
         done(image + 1, trace.images)
     return _activity(record, tally)
 
@@ -126,7 +129,7 @@ def _stored_weights(plan: LayerPlan) -> NDArray[np.int64]:
 
 def _run_layer(
     record: _Record, channel: Channel, index: int, image: int, tally: Tally | None, watch: Watch | None
-) -> None:
+) -> Sent:
     """Time one layer on one image behind its weights, and check its numbers where asked (D4, D5)."""
     placement = record.placement
     plan, chip = placement.plans[index], placement.chip
@@ -146,6 +149,7 @@ def _run_layer(
     if tally is not None:
         came = None if outcome is None else (outcome.flits, outcome.arrivals, 0, 0)
         checking.check_layer(placement, plan, image, work, came, tally)
+    return work, flits
 
 
 def _run_pipelined(record: _Record, tally: Tally | None, watch: Watch | None) -> None:
@@ -170,13 +174,15 @@ def _run_pipelined(record: _Record, tally: Tally | None, watch: Watch | None) ->
             check_arrivals(pipeline, outcome, index, image, tally)
 
 
-def _count_layer(record: _Record, index: int, image: int) -> None:
-    """Count what a layer does with the tokens that count (W)."""
+def _count_layer(record: _Record, index: int, image: int, sent: Sent | None) -> None:
+    """Count what a layer does with the tokens that count (W): those `sent`, if any, but under `gate`."""
     placement = record.placement
     plan = placement.plans[index]
-    tokens = list_tokens(placement, plan, image, counted=True)
-    work = list_work(placement.chip, tokens, placement.trace.numerics.timesteps)
-    flits = None if plan.phase is None else encode_phase(placement, plan, [(image, work)])
+    if sent is None or placement.chip.token_unit.policy == "gate":
+        tokens = list_tokens(placement, plan, image, counted=True)
+        work = list_work(placement.chip, tokens, placement.trace.numerics.timesteps)
+        sent = work, None if plan.phase is None else encode_phase(placement, plan, [(image, work)])
+    work, flits = sent
     counted = count_layer(placement, plan, image, work, flits)
     record.counts[index] += counted.actions
     record.synaptic_events[index] += counted.synaptic_events
