@@ -12,18 +12,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .simulator.bounds import bound
     from .simulator.cuts import load_cuts
     from .simulator.errors import UserError
+    from .simulator.feedback import additions_per_weight
     from .simulator.hardware import load_chip
-    from .simulator.report import load_report, simulate
+    from .simulator.report import bound_report, load_report, simulate
     from .simulator.trace import load_trace, save_trace
 
-__all__ = ["UserError", "__version__", "load_chip", "load_cuts", "load_report", "load_trace", "save_trace", "simulate"]
+__all__ = [
+    "UserError",
+    "__version__",
+    "additions_per_weight",
+    "bound",
+    "bound_report",
+    "load_chip",
+    "load_cuts",
+    "load_report",
+    "load_trace",
+    "save_trace",
+    "simulate",
+]
 
 __version__ = "0.1.0"
 
 _HOME = {
     "UserError": "errors",
+    "additions_per_weight": "feedback",
+    "bound": "bounds",
+    "bound_report": "report",
     "load_chip": "hardware",
     "load_cuts": "cuts",
     "load_report": "report",

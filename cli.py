@@ -4,6 +4,7 @@ import inspect
 import os
 import sys
 import tomllib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,10 +44,20 @@ Hardware = Annotated[str, typer.Option(metavar="NAME|FILE", help="Shipped chip o
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a chip key; repeatable.")
 ]
+Baseline = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The chip with everything off: dense weights, all tokens (dense).")
+]
 Energy = Annotated[str, typer.Option(metavar="NAME", help="Energy table.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for what is written.")]
 TraceOut = Annotated[Path, typer.Option(metavar="FILE", help="Trace file to write.")]
 JsonOut = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the whole report as JSON.")]
+TimelineOut = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write what every unit did when, for Perfetto (.json or .json.gz).")
+]
+TimelineCycles = Annotated[
+    str | None, typer.Option(metavar="FIRST:LAST", help="Cycles of which the timeline shows the units.")
+]
+TimelineEvents = Annotated[int | None, typer.Option(help="Events that the timeline may hold; else a million.")]
 Jobs = Annotated[int, typer.Option(help="Worker processes; -1 for one per processor.")]
 ResultsIn = Annotated[Path, typer.Argument(metavar="RESULTS", help="Result file of a sweep.")]
 ResultsOut = Annotated[Path, typer.Option(metavar="FILE", help="Result file; finished points in it are kept.")]
@@ -61,6 +72,29 @@ def demo(out: Out = Path("out/demo")) -> None:
     from .recipes import demo as run
 
     run(out)
+
+
+# The options of commands that have many of them, in the order of their help: what each is, and its default.
+Options = Mapping[str, tuple[Any, Any]]
+REQUIRED = inspect.Parameter.empty
+
+
+def _flag(name: str, text: str) -> Any:
+    """An option that is there or not."""
+    return Annotated[bool, typer.Option(name, help=text)]
+
+
+def _command(name: str, options: Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Makes a function the command of that name, called with `options` by name."""
+
+    def register(run: Callable[..., None]) -> Callable[..., None]:
+        kind = inspect.Parameter.KEYWORD_ONLY
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [inspect.Parameter(key, kind, annotation=what, default=value) for key, (what, value) in options.items()]
+        )
+        return app.command(name)(run)
+
+    return register
 
 
 # The options of `train`: the fields of model.train.TrainRequest, repeated here because reading them there loads torch.
@@ -84,6 +118,14 @@ TRAIN_OPTIONS: dict[str, tuple[Any, str]] = {
 }
 
 
+@_command(
+    "train",
+    {"out": (Out, REQUIRED)}
+    | {
+        name: (Annotated[type(default), typer.Option(help=text)], default)
+        for name, (default, text) in TRAIN_OPTIONS.items()
+    },
+)
 def _train(out: Out, **options: Any) -> None:
     """Train a SparseSpikformer and prune it in lottery-ticket rounds; each round leaves a ticket.
 
@@ -97,23 +139,6 @@ def _train(out: Out, **options: Any) -> None:
     show(f"ticket: {train(TrainRequest(**options), out)}")
 
 
-_train.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    [
-        inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, annotation=Out),
-        *(
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=default,
-                annotation=Annotated[type(default), typer.Option(help=text)],
-            )
-            for name, (default, text) in TRAIN_OPTIONS.items()
-        ),
-    ]
-)
-app.command("train")(_train)
-
-
 @app.command()
 def trace(ticket: Ticket, out: TraceOut, data: Data = "digits", images: Images = 32) -> None:
     """Run a ticket on test images, in integers, and write every spike to a trace file.
@@ -125,25 +150,60 @@ def trace(ticket: Ticket, out: TraceOut, data: Data = "digits", images: Images =
     write_trace(ticket, data, images, out)
 
 
-@app.command()
-def simulate(
-    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="Trace file.")],
-    hardware: Hardware = "mesh16",
-    settings: Settings = None,
-    energy: Energy = "cmos45",
-    images: Annotated[int | None, typer.Option(min=1, help="Only the first images of the trace.")] = None,
-    placement: Annotated[Path | None, typer.Option(metavar="FILE", help="Own cuts of layers (TOML).")] = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Recompute every spike and logit; demand equality.")] = False,
-    json: JsonOut = None,
+# The options of `simulate`: the fields of analysis.single.RunRequest, and what makes its settings and its timeline.
+SIMULATE_OPTIONS: Options = {
+    "trace": (Annotated[Path, typer.Argument(metavar="TRACE", help="Trace file.")], REQUIRED),
+    "hardware": (Hardware, "mesh16"),
+    "settings": (Settings, None),
+    "baseline": (Baseline, None),
+    "energy": (Energy, "cmos45"),
+    "images": (Annotated[int | None, typer.Option(min=1, help="Only the first images of the trace.")], None),
+    "placement": (Annotated[Path | None, typer.Option(metavar="FILE", help="Own cuts of layers (TOML).")], None),
+    "verify": (_flag("--verify", "Recompute every spike and logit; demand equality."), False),
+    "bound": (_flag("--bound", "Lower bounds of cycles and energy, in no time."), False),
+    "per_weight": (_flag("--per-weight", "Also what a surviving weight costs."), False),
+    "json": (JsonOut, None),
+    "timeline": (TimelineOut, None),
+    "timeline_cycles": (TimelineCycles, None),
+    "timeline_events": (TimelineEvents, None),
+}
+
+
+@_command("simulate", SIMULATE_OPTIONS)
+def _simulate(
+    settings: Settings,
+    timeline: TimelineOut,
+    timeline_cycles: TimelineCycles,
+    timeline_events: TimelineEvents,
+    **options: Any,
 ) -> None:
     """Replay a trace on a chip: cycles, memory traffic and energy, by layer and by component.
 
+    A timeline opens in https://ui.perfetto.dev, where 1 us is 1 cycle: --images 1 --timeline run.json.gz
+
     Example: sparsespike simulate digits.safetensors --hardware mesh16 --set core.lanes=32 --verify --json report.json
     """
-    from .analysis.single import run_single
+    from .analysis.single import RunRequest, run_single
+    from .simulator.timeline import ask_timeline
 
-    sets = parse_settings(settings or [])
-    run_single(trace, hardware, sets, energy, images=images, placement=placement, verify=verify, json_out=json)
+    sets, asked = parse_settings(settings or []), ask_timeline(timeline, timeline_cycles, timeline_events)
+    run_single(RunRequest(settings=sets, timeline=asked, **options))
+
+
+@app.command()
+def diff(
+    a: Annotated[Path, typer.Argument(metavar="A.json", help="Report of `simulate --json`.")],
+    b: Annotated[Path, typer.Argument(metavar="B.json", help="The report to compare with it.")],
+    top: Annotated[int, typer.Option(min=1, help="Movers of each kind to list; the rest is summed.")] = 5,
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the whole diff as JSON.")] = None,
+) -> None:
+    """What changed between two runs, and which layer, cause, memory and component moved, the largest first.
+
+    Example: sparsespike diff before.json after.json --top 10
+    """
+    from .analysis.diff_view import run_diff
+
+    run_diff(a, b, top=top, json_out=json)
 
 
 @app.command()
@@ -152,14 +212,17 @@ def compare(
     data: Data = "digits",
     images: Images = 32,
     hardware: Hardware = "mesh16",
+    baseline: Baseline = None,
 ) -> None:
     """Tickets side by side on one chip: accuracy, sparsity, operations, cycles, traffic and energy.
 
-    Example: sparsespike compare digits-dense digits --images 16 --hardware mesh16
+    With --baseline each also on the chip with everything off.
+
+    Example: sparsespike compare digits-dense digits --images 16 --hardware mesh16 --baseline dense
     """
     from .recipes import compare as run
 
-    run(tickets, data, images, hardware)
+    run(tickets, data, images, hardware, baseline)
 
 
 @app.command()

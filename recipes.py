@@ -96,25 +96,29 @@ _DEMO_README = """What `sparsespike demo` leaves here:
 """
 
 
-def compare(tickets: Sequence[str], data: str, images: int, hardware: str) -> None:
-    """Tickets side by side on one chip: accuracy, sparsity, operations, cycles, traffic, energy."""
+def compare(tickets: Sequence[str], data: str, images: int, hardware: str, baseline: str | None = None) -> None:
+    """Tickets side by side on one chip: accuracy, sparsity, operations, cycles, traffic, energy.
+
+    baseline: each ticket once more on the chip with everything off (`hardware.BASELINES`).
+    """
     from .model.export import trace_dataset
     from .model.ticket import load_ticket
 
     chip = load_chip(hardware)
+    chips = {"": chip} if baseline is None else {"": chip, f", {baseline} baseline": chip.baseline(baseline)}
     paths = [ticket_path(name) for name in tickets]
     rows = []
     with progress(f"tickets on {chip.name}") as step:
         for done, (name, path) in enumerate(zip(tickets, paths, strict=True)):
             step(done, len(paths))
             ticket = load_ticket(path)
-            report = simulate(trace_dataset(path, data, images), chip).to_json()
-            operations = f"{report['synaptic_events'] / images:,.0f}"
+            trace = trace_dataset(path, data, images)
             kept = "/".join(map(str, ticket.kept_tokens))
             sparse = percent(ticket.sparsity)
-            rows.append(
-                (Path(name).stem, percent(report["accuracy"]), sparse, kept, operations, *summary_cells(report))
-            )
+            for suffix, one in chips.items():
+                report = simulate(trace, one).to_json()
+                who, operations = Path(name).stem + suffix, f"{report['synaptic_events'] / images:,.0f}"
+                rows.append((who, percent(report["accuracy"]), sparse, kept, operations, *summary_cells(report)))
     columns = ("ticket", "accuracy", "weights pruned", "tokens", "synaptic events", *SUMMARY_COLUMNS)
     note = f"Per image, on the first {images} test images of {data}."
     show(Table(f"Tickets on {chip.name}", columns, tuple(rows), note))
@@ -206,6 +210,7 @@ def _trace_table(path: Path, trace: Trace) -> Table:
     rows = {
         "images": f"{trace.images:,}",
         "layers": f"{len(trace.layers)}",
+        "neurons": {"lif": "spiking", "relu": "ReLU, 8 bits"}[trace.numerics.neuron],
         "timesteps": f"{trace.numerics.timesteps}",
         "spikes": f"{sum(len(event.channels) for event in events):,}",
         "weights left": f"{nonzeros:,} of {size:,} ({percent(nonzeros / max(1, size))})",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
+from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
 from ..simulator.trace import Select, Trace
@@ -113,20 +113,20 @@ def kept_tokens(trace: Trace, image: int, selector: int, ax: Axes) -> None:
     height, width = picture.shape[:2]
     ax.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(0, width, height, 0))
     if selector >= 0:
-        _veil(trace, image, selector, (height, width), ax)
+        veil = _veil(trace, image, selector)
+        ax.imshow(veil, interpolation="nearest", extent=(0, width, height, 0))
     ax.set_xticks([])
     ax.set_yticks([])
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
 
 
-def _veil(trace: Trace, image: int, selector: int, size: tuple[int, int], ax: Axes) -> None:
+def _veil(trace: Trace, image: int, selector: int) -> NDArray[np.float64]:
+    """float64[height, width, RGBA] of the selector's grid: see-through where a token is kept."""
     select = [layer for layer in trace.layers if isinstance(layer, Select)][selector]
     grid = trace.streams[select.source]
     kept = trace.kept_mask(selector, grid.tokens)[image].reshape(grid.height, grid.width)
-    tall, wide = size[0] / grid.height, size[1] / grid.width
-    for y, x in np.argwhere(~kept):
-        ax.add_patch(Rectangle((x * wide, y * tall), wide, tall, facecolor=ORANGE, alpha=0.82, linewidth=0))
+    return np.dstack([np.broadcast_to(to_rgb(ORANGE), (*kept.shape, 3)), np.where(kept, 0.0, 0.82)])
 
 
 def ablation(names: Sequence[str], energies: Sequence[float], latencies: Sequence[float], ax: Axes) -> None:

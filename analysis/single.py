@@ -1,41 +1,90 @@
 """One trace on one chip: what `sparsespike simulate` prints and writes."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..simulator.cuts import load_cuts
-from ..simulator.hardware import load_chip
-from ..simulator.report import simulate
+from ..simulator.engine import NOTHING_MOVES
+from ..simulator.errors import UserError
+from ..simulator.hardware import Chip, load_chip
+from ..simulator.report import Report, bound_report, simulate
+from ..simulator.timeline import Timeline
 from ..simulator.trace import load_trace
 from .console import progress, show
-from .views import cause_table, component_table, layer_table, summary_table, verified_line
+from .views import BOUND_LINE, cause_table, component_table, layer_table, per_weight_table, summary_table, verified_line
 
 
-def run_single(
-    trace: str | Path,
-    hardware: str | Path,
-    settings: Mapping[str, Any],
-    energy: str,
-    *,
-    images: int | None = None,
-    placement: str | Path | None = None,
-    verify: bool = False,
-    json_out: str | Path | None = None,
-) -> None:
-    """Simulate, print the tables, write the report where asked. Raises UserError as its parts do."""
-    chip, spikes = load_chip(hardware, settings), load_trace(trace)
-    cuts = None if placement is None else load_cuts(placement)
-    with progress(f"{Path(trace).stem} on {chip.name}") as step:
-        report = simulate(spikes, chip, energy, verify=verify, images=images, cuts=cuts, progress=step)
+@dataclass(frozen=True)
+class RunRequest:
+    """A run that is asked for, and what to leave of it. Raises UserError for what excludes each other.
+
+    hardware, settings, baseline: the chip, changes of its keys, and the baseline of it that runs in its place.
+    images: only the first so many.  placement: file of own cuts.
+    verify: recompute everything.  bound: lower bounds, nothing is stepped.
+    per_weight: also what a surviving weight costs.  json, timeline: files to write.
+    """
+
+    trace: str | Path
+    hardware: str | Path = "mesh16"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    baseline: str | None = None
+    energy: str = "cmos45"
+    images: int | None = None
+    placement: str | Path | None = None
+    verify: bool = False
+    bound: bool = False
+    per_weight: bool = False
+    json: str | Path | None = None
+    timeline: Timeline | None = None
+
+    def __post_init__(self) -> None:
+        if self.bound and (self.verify or self.timeline is not None):
+            raise UserError(NOTHING_MOVES)
+
+    def chip(self) -> Chip:
+        """The chip that runs. Raises UserError as `load_chip` and `Chip.baseline` do."""
+        chip = load_chip(self.hardware, self.settings)
+        return chip if self.baseline is None else chip.baseline(self.baseline)
+
+
+def run_single(request: RunRequest) -> None:
+    """Simulate, print the tables, write report and timeline where asked. Raises UserError as its parts do."""
+    chip = request.chip()
+    report = _run(request, chip)
     plain = report.to_json()
-    if json_out is not None:
-        report.save(json_out)
+    if request.json is not None:
+        report.save(request.json)
     show(
-        summary_table({chip.name: plain}, Path(trace).name),
+        summary_table({chip.name: plain}, Path(request.trace).name),
         layer_table(plain),
         component_table(plain),
         cause_table(plain),
     )
-    if verify:
+    if request.per_weight:
+        show(per_weight_table(plain))
+    if request.verify:
         show(verified_line([plain]))
+    if request.bound:
+        show(BOUND_LINE)
+    if request.timeline is not None:
+        show(request.timeline.summary)
+
+
+def _run(request: RunRequest, chip: Chip) -> Report:
+    trace = load_trace(request.trace)
+    cuts = None if request.placement is None else load_cuts(request.placement)
+    with progress(f"{Path(request.trace).stem} on {chip.name}") as step:
+        if request.bound:
+            return bound_report(trace, chip, request.energy, images=request.images, cuts=cuts, progress=step)
+        return simulate(
+            trace,
+            chip,
+            request.energy,
+            verify=request.verify,
+            images=request.images,
+            cuts=cuts,
+            progress=step,
+            timeline=request.timeline,
+        )

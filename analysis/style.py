@@ -85,6 +85,7 @@ def svg(figure: Figure) -> str:
 def save(figure: Figure, folder: Path, name: str) -> str:
     """Write the figure as name.png and name.svg; returns the SVG text. Raises UserError where it cannot."""
     write_whole(folder / f"{name}.png", lambda path: figure.savefig(path, format="png", metadata={"Software": None}))
+    figure.set_layout_engine("none")  # everything has found its place
     text = svg(figure)
     write_text(folder / f"{name}.svg", text)
     return text

@@ -26,6 +26,11 @@ def per_image(report: Report) -> dict[str, float]:
     }
 
 
+BOUND_LINE = (
+    "lower bounds, nothing was stepped: cycles, latency and energy are at least, images/s at most so much; "
+    "what layers did, their traffic and their critical units are exact. Cycles of a layer: what it adds to the "
+    "earliest end of all so far."
+)
 VERIFIED = ("spikes", "neurons", "tokens", "logits")
 SUMMARY_COLUMNS = ("cycles", "latency", "images/s", "energy", "DRAM", "SRAM")
 
@@ -34,7 +39,7 @@ def summary_cells(report: Report) -> tuple[str, ...]:
     """The cells below `SUMMARY_COLUMNS`."""
     numbers = per_image(report)
     return (
-        f"{numbers['cycles']:,.0f}",
+        ("≥ " if report.get("bound") else "") + f"{numbers['cycles']:,.0f}",
         si(numbers["latency_s"], "s"),
         f"{report['images_per_s']:,.0f}",
         si(numbers["energy_pj"] * 1e-12, "J"),
@@ -97,12 +102,15 @@ def layer_table(report: Report) -> Table:
                 percent(layer["critical_cycles"] / max(1, lasting)),
             )
         )
-    columns = ("layer", "cycles", "of all", "spikes in", "synaptic events", "energy", "of all")
+    bound = bool(report.get("bound"))
+    cycles = "cycles, at least" if bound else "cycles"
+    columns = ("layer", cycles, "of all", "spikes in", "synaptic events", "energy", "of all")
     note = (
         "Imbalance: most weights on a core over their mean. "
         "Critical: the unit that is busy longest, and for how much of the layer (pipelined: of the run)."
     )
-    return Table("By layer, per image", (*columns, "imbalance", "critical", "busy"), tuple(rows), note)
+    title = "Lower bounds by layer, per image" if bound else "By layer, per image"
+    return Table(title, (*columns, "imbalance", "critical", "busy"), tuple(rows), note)
 
 
 def component_table(report: Report) -> Table:
@@ -116,9 +124,41 @@ def component_table(report: Report) -> Table:
     return Table("Energy by component, per image", ("component", "energy", "of all"), rows)
 
 
+def per_weight_table(report: Report) -> Table:
+    """What a surviving weight of each layer costs: the mean over the layer's weights, and what all of them make up."""
+    images, rows = images_of(report), []
+    for layer in layers_of(report):
+        mean = layer["per_weight"]
+        if mean is None:
+            continue
+        actions = mean["actions"]
+        work = [actions.get(key, 0.0) for key in ("add", "multiply_add", "selector_mac")]
+        energy = report["energy_pj"]["by_layer"][layer["name"]]
+        numbers = (mean["cycles"], mean["service_cycles"], actions.get("weight_read", 0.0), sum(work))
+        rows.append(
+            (
+                layer["name"],
+                f"{mean['weights']:,}",
+                *(f"{number / images:,.1f}" for number in numbers),
+                si(mean["energy_pj"] / images * 1e-12, "J"),
+                percent(mean["weights"] * mean["energy_pj"] / energy if energy else None),
+            )
+        )
+    columns = ("layer", "weights left", "cycles", "row service", "words read", "additions", "energy", "of the layer")
+    note = (
+        "Row service: core cycles. Energy: what falls as weights are pruned, the mean over the layer's weights, and "
+        "all of them as a share of its energy; end-of-token flits, pointers, sweeps and leakage stay."
+    )
+    return Table("Per surviving weight, per image", columns, tuple(rows), note)
+
+
 def cause_table(report: Report) -> Table:
     """What the cores did with their cycles, the largest share first."""
     causes = report["cycles_by_cause"]
+    if report.get("bound"):
+        mesh = report["provenance"]["chip"]["mesh"]
+        core_cycles = report["cycles"] * mesh["columns"] * mesh["rows"]
+        causes = causes | {"not_known": core_cycles - sum(causes.values())}
     total = sum(causes.values()) or 1
     ordered = sorted(causes.items(), key=lambda cause: -cause[1])
     rows = tuple((name.replace("_", " "), percent(count / total)) for name, count in ordered if count)

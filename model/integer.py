@@ -142,10 +142,12 @@ class _Forward:
         ]  # tap = ky * kernel + kx
         patches = np.stack(windows, axis=-1).reshape(*source.shape[:3], -1)  # [..., input, tap]
         x = exact_product(patches, dense.reshape(dense.shape[0], -1).T)
+        assert layer.theta is not None  # lowering makes spiking networks
         self._store(layer, self._neurons(x, layer.bias, layer.theta))
 
     def _linear(self, layer: Linear) -> None:
         x = exact_product(self.values[layer.source], layer.weights.to_dense()[:, :, 0].T)
+        assert layer.theta is not None  # lowering makes spiking networks
         self._store(layer, self._neurons(x, layer.bias, layer.theta))
 
     def _pool(self, layer: Pool) -> None:

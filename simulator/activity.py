@@ -30,7 +30,7 @@ class Action(_Zero):
     POINTER_READ = auto()  # [word of 32 bits] start and end of a row
     POINTER_WRITE = auto()  # [word of 32 bits] pointers arriving from DRAM
     ADD = auto()  # [addition] weight to accumulator in a lane, spike value 1
-    MULTIPLY_ADD = auto()  # [operation] weight x value to accumulator: graded spikes, real input
+    MULTIPLY_ADD = auto()  # [operation] weight x value to accumulator: graded spikes, real input, activations
     ACCUMULATOR_UPDATE = auto()  # [accumulator] read, modified and written back
     NEURON_UPDATE = auto()  # [neuron] shift, two additions, comparison
     POTENTIAL_READ = auto()  # [word of sweep_width membrane potentials]
@@ -53,6 +53,9 @@ class Action(_Zero):
     ATTENTION_ADD = auto()  # [addition] of an integer gated by a spike
     DRAM_READ = auto()  # [byte] whole bursts
     DRAM_WRITE = auto()  # [byte] whole bursts
+    REQUANTISE = auto()  # [sum] ReLU of a quantised ANN: times a multiplier, rounded, shifted, clipped to 8 bits
+    POOL_MAX = auto()  # [activation] of a pooling window, compared
+    ATTENTION_MAC = auto()  # [operation] 8-bit multiply-accumulate of two operands of an ANN's attention
 
 
 class Cause(_Zero):
@@ -82,13 +85,16 @@ class Activity:
     cycles: int64[images, layers], from the end of the layer before (L9 where layers overlap); sums to the whole run.
     latency: int64[images], cycles from the beginning of an image to its end; `cycles` where images do not overlap.
     causes: int64[layers, Cause], core cycles summed over images; sums to cycles x cores.
-    synaptic_events: int64[layers], a spike (or pixel) meeting one surviving weight, counted once per spike value 1.
+    synaptic_events: int64[layers], a spike meeting one surviving weight, counted once per spike value 1; a pixel or an
+        activation counts once.
     spikes: int64[layers], input events of the layer as the trace has them, on the tokens that it works on.
     imbalance: float64[layers], largest over mean cycles of row service (R4, without CONTROL); 1 where there are none.
     placed: float64[layers], largest over mean of the weights stored on a core; 1 for layers without.
     critical: the unit of each layer that is busy longest (K2).
     cuts: first channel (or token) of each core and the end, by the name of each layer that runs on cores (P1, P2).
     verified: spikes and logits compared and found equal, or None where nothing was compared.
+    bound: nothing was stepped: `cycles` and `latency` are lower bounds (section B), `causes` what is known of them; all
+        else is as it would be.
     """
 
     layers: tuple[str, ...]
@@ -105,6 +111,7 @@ class Activity:
     cuts: Mapping[str, tuple[int, ...]]
     saturations: int = 0
     verified: "Verified | None" = None
+    bound: bool = False
 
     @property
     def total_cycles(self) -> int:
@@ -128,7 +135,7 @@ class Critical:
 class Verified:
     """What `--verify` compared: all of it was equal, or `simulate` would have raised."""
 
-    neurons: int  # membrane potentials computed over all timesteps, each giving a spike or none
-    spikes: int  # spikes among them, and of pools
+    neurons: int  # membrane potentials computed over all timesteps, each giving a spike or none; or activations
+    spikes: int  # spikes (or activations above 0) among them, and of pools
     tokens: int  # candidates that selectors kept or dropped
     logits: int

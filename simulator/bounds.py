@@ -1,75 +1,93 @@
-"""How long each unit is busy in a layer, whatever the others do: lower bounds of its cycles (rules K1, K2)."""
+"""Lower bounds of cycles without stepping through them: of each layer, and of the whole run (section B)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .activity import Cause, Critical
-from .kernels.encoder import Flits
-from .kernels.router import PORTS
-from .phase import Work, scan_cycles, sweep_cycles
-from .placement import LayerPlan, Placement
+from .dram import Channel
+from .earliest import Walk
+from .hardware import Chip
+from .layer_time import attention_cycles, selector_cycles, time_job
+from .pipelined_bounds import bound_pipeline
+from .placement import LayerPlan, Placement, place
+from .sums import sum_phase
+from .trace import Attention, Select, Trace
 
-ROW_SERVICE = (Cause.COMPUTE, Cause.BANK_CONFLICT, Cause.WEIGHT_FETCH, Cause.CONTROL)
 
+@dataclass(frozen=True)
+class Bounds:
+    """Cycles that a run takes at least.
 
-@dataclass
-class Busy:
-    """Busy cycles of every unit in one layer, summed over images; filled image by image.
-
-    rows: int64[cores, Cause], row service by cause.  sweep: int64[cores].  encoder: int64[routers].
-    port: int64[routers, PORTS].  token_unit, dram: cycles.  attention: int64[units].
+    layers: names, in order.
+    alone: int64[images, layers], what a layer takes by itself (B6): never above `Activity.cycles`. With `pipelined`,
+        where layers overlap, nothing is known of a layer alone: 0.
+    ends: int64[images, layers], the cycle before which a layer, and all before it, cannot have ended (B7, B8): never
+        above the running sum of `Activity.cycles`, images after one another.
+    latency: int64[images], from the beginning of an image to its end: never above `Activity.latency`.
     """
 
-    placement: Placement
-    rows: NDArray[np.int64] = field(init=False)
-    sweep: NDArray[np.int64] = field(init=False)
-    encoder: NDArray[np.int64] = field(init=False)
-    port: NDArray[np.int64] = field(init=False)
-    attention: NDArray[np.int64] = field(init=False)
-    token_unit: int = 0
-    dram: int = 0
+    layers: tuple[str, ...]
+    alone: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    latency: NDArray[np.int64]
 
-    def __post_init__(self) -> None:
-        chip = self.placement.chip
-        self.rows = np.zeros((chip.cores, len(Cause)), np.int64)
-        self.sweep = np.zeros(chip.cores, np.int64)
-        self.encoder = np.zeros(chip.routers, np.int64)
-        self.port = np.zeros((chip.routers, PORTS), np.int64)
-        self.attention = np.zeros(chip.attention.units, np.int64)
+    @property
+    def cycles(self) -> NDArray[np.int64]:
+        """int64[images, layers], what each layer adds to `ends`; sums to `total_cycles`."""
+        return np.diff(self.ends.reshape(-1), prepend=0).reshape(self.ends.shape)
 
-    def add_phase(self, plan: LayerPlan, images: Sequence[Work], flits: Flits) -> None:
-        """Encoders, ports and sweeps of a phase on some images; the flits are those of all."""
-        phase, chip = plan.phase, self.placement.chip
-        assert phase is not None
-        scan = np.concatenate([scan_cycles(self.placement, plan, work) for work in images])
-        token = np.concatenate([work.token for work in images])
-        by_token, owner = phase.senders.by_token, phase.senders.producer
-        for producer, router in enumerate(phase.producers):
-            mine = owner[token] == producer if by_token else np.ones(len(scan), np.bool_)
-            sent = slice(flits.start[producer], flits.start[producer + 1])
-            busy = mine.sum() + scan[mine].sum() + len(flits.event[sent]) + flits.silent[sent].sum()
-            self.encoder[router] += busy
-        sent_over = np.bincount(flits.tree, minlength=len(phase.trees.masks))
-        served = (phase.trees.masks[:, :, None] >> np.arange(PORTS)) & 1
-        self.port += chip.flit_cycles * np.tensordot(sent_over, served, (0, 0))
-        if plan.stored is not None:
-            for work in images:
-                self.sweep[phase.consumers.cores] += sweep_cycles(self.placement, plan, work)
+    @property
+    def total_cycles(self) -> int:
+        """Of the whole run, all images."""
+        return int(self.ends[-1, -1])
 
-    def critical(self) -> Critical:
-        """K2: the unit that is busy longest."""
-        service = self.rows[:, ROW_SERVICE]
-        busiest = service[service.sum(axis=1).argmax()]
-        kinds = [
-            (ROW_SERVICE[int(busiest.argmax())].key, int(busiest.sum())),
-            ("neuron_sweep", int(self.sweep.max())),
-            ("encoder", int(self.encoder.max())),
-            ("network", int(self.port.max())),
-            ("token_unit", self.token_unit),
-            ("attention_unit", int(self.attention.max())),
-            ("dram", self.dram),
-        ]
-        return Critical(*max(kinds, key=lambda kind: kind[1]))
+
+def bound(
+    trace: Trace, chip: Chip, cuts: Mapping[str, Iterable[int]] | None = None, *, stepwise: bool = True
+) -> Bounds:
+    """Lower bounds of the cycles of a trace on a chip.
+
+    cuts: as in `engine.run`.  stepwise: False is looser and faster (B11), but not with `pipelined`.
+    Raises UserError for what does not fit (rules P3, P4, L1, L2).
+    """
+    return bound_placed(place(trace, chip, cuts), stepwise=stepwise)
+
+
+def bound_placed(placement: Placement, *, stepwise: bool = True) -> Bounds:
+    """The same for a trace that is placed already; takes time for its events, not for its cycles."""
+    names = tuple(plan.layer.name for plan in placement.plans)
+    if placement.chip.schedule == "pipelined":
+        ends, latency = bound_pipeline(placement)
+        return Bounds(names, np.zeros_like(ends), ends, latency)
+    images = placement.trace.images
+    computed = np.stack([bound_layer(placement, plan, stepwise) for plan in placement.plans], axis=1)
+    alone, ends = computed.copy(), np.zeros((images, len(names)), np.int64)
+    channel = Channel(placement, images)
+    for image in range(images):
+        for index, cycles in enumerate(computed[image].tolist()):
+            start = channel.begin(image, index)
+            ends[image, index] = channel.end(image, index, start + cycles)
+            spilled = 2 * placement.chip.in_bursts(channel.spills[image][index])
+            alone[image, index] = max(cycles, placement.chip.dram_cycles(spilled))
+    latency = alone.sum(axis=1)
+    latency[0] = ends[0, -1]
+    return Bounds(names, alone, ends, latency)
+
+
+def bound_layer(placement: Placement, plan: LayerPlan, stepwise: bool) -> NDArray[np.int64]:
+    """B6: int64[images], cycles of a layer on each image at least, once its weights are there."""
+    images = placement.trace.images
+    if plan.phase is None:
+        return np.full(images, time_job(placement, plan).cycles)
+    if stepwise or plan.phase.consumers.of_token is not None:
+        walk = Walk.of(placement, plan)
+        cycles = np.array([walk.through(image) for image in range(images)], np.int64)
+    else:
+        cycles = sum_phase(placement, plan)
+    if isinstance(plan.layer, Select):
+        cycles = cycles + selector_cycles(placement, plan)
+    elif isinstance(plan.layer, Attention):
+        cycles = cycles + int(attention_cycles(placement, plan).max()) + 2
+    return cycles

@@ -1,7 +1,7 @@
-"""Grows an integer spiking network layer by layer and runs it on the way, for `synthetic`.
+"""Grows an integer network, spiking or ReLU, layer by layer and runs it on the way, for `synthetic`.
 
-Weights are random and sparse, thresholds give a wanted spike density; rules V1 and V2 of ARCHITECTURE.md, selectors and
-attention as in `trace`.
+Weights are random and sparse, `neurons` gives a wanted density of spikes or activations; rules V2, M2 and M5 of
+ARCHITECTURE.md, selectors and attention as in `trace`.
 """
 
 from dataclasses import dataclass, replace
@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .neurons import Lif, Parameters, Relu, exact
 from .trace import (
+    ACTIVATION_MAX,
     Attention,
     Conv,
     Events,
@@ -18,8 +20,9 @@ from .trace import (
     InputKind,
     Layer,
     Linear,
-    Numerics,
+    Neuron,
     Pool,
+    ProductOrder,
     Select,
     SelectForm,
     Stream,
@@ -28,8 +31,6 @@ from .trace import (
 )
 
 Ints = NDArray[np.int64]
-_SAMPLE = 256  # tokens on which thresholds are tuned
-_SHIFTS = (0.0, 0.25, 0.5, 1.0, 2.0)  # mean bias, in spreads of the sums
 _NO_LIMIT = 2**62
 
 
@@ -37,6 +38,8 @@ _NO_LIMIT = 2**62
 class Style:
     """What all synthetic networks have in common.
 
+    neuron: `relu` makes an 8-bit ANN of one timestep, whatever `timesteps` says; spike_density is then the share of
+    non-zero activations, and fraction_bits and potential_bits mean nothing.
     potential_bits: None takes the width at which nothing saturates; a small one makes potentials saturate.
     fraction_bits: None takes timesteps - 1, at most 8.
     """
@@ -50,6 +53,7 @@ class Style:
     potential_bits: int | None = None
     shadow: bool = True
     seed: int = 0
+    neuron: Neuron = "lif"
 
 
 class Builder:
@@ -59,9 +63,13 @@ class Builder:
     """
 
     def __init__(self, style: Style) -> None:
-        self.style = style
+        relu = style.neuron == "relu"
+        self.style = style = replace(style, timesteps=1) if relu else style
         self.rng = np.random.default_rng(style.seed)
-        self.fraction_bits = min(8, style.timesteps - 1) if style.fraction_bits is None else style.fraction_bits
+        fraction_bits = min(8, style.timesteps - 1) if style.fraction_bits is None else style.fraction_bits
+        self.neurons: Lif | Relu = (
+            Relu(style.spike_density) if relu else Lif(style.spike_density, fraction_bits, style.potential_bits)
+        )
         self.dense: dict[str, NDArray[np.uint8]] = {}
         self.streams: dict[str, Stream] = {}
         self.layers: list[Layer] = []
@@ -69,7 +77,7 @@ class Builder:
         self._pixels: NDArray[np.int8] | None = None
         self._logits: Ints | None = None
         self._largest: dict[str, int] = {}
-        self._potential, self._sum = 127, 1
+        self._sum = 1
 
     def pixels(self, channels: int, height: int, width: int, name: str = "pixels") -> str:
         """Random images, normally distributed around the zero point."""
@@ -84,7 +92,7 @@ class Builder:
         kind: InputKind = "integer" if dense.max(initial=0) > 1 else "binary"
         self.streams[name] = Stream(name, kind, dense.shape[-1], height, width)
         self.dense[name] = dense.astype(np.uint8)
-        self._largest[name] = max(1, int(dense.max(initial=0)))
+        self._largest[name] = max(self.neurons.largest, int(dense.max(initial=0)))
         return name
 
     def conv(self, name: str, source: str, channels: int, kernel: int = 3, residual: str = "") -> str:
@@ -105,20 +113,20 @@ class Builder:
     def linear(self, name: str, source: str, channels: int, residual: str = "") -> str:
         """A linear layer with its neurons on the tokens that are left."""
         dense = self._weights(channels, self.streams[source].channels, 1)[:, :, 0]
-        sums = _exact(self.dense[source].astype(np.float64) @ dense.T.astype(np.float64))
+        sums = exact(self.dense[source].astype(np.float64) @ dense.T.astype(np.float64))
         return self._fires(Linear, name, source, sums, Weights.from_dense(dense), residual)
 
     def pool(self, name: str, source: str) -> str:
-        """OR over 3 x 3 windows at stride 2."""
+        """OR, of activations the maximum, over 3 x 3 windows at stride 2."""
         stream = self.streams[source]
         high, wide = (stream.height + 1) // 2, (stream.width + 1) // 2
         padded = np.pad(self.dense[source].reshape(self._grid(source)), ((0, 0), (0, 0), (1, 2), (1, 2), (0, 0)))
         windows = [padded[:, :, y : y + 2 * high : 2, x : x + 2 * wide : 2] for y in range(3) for x in range(3)]
         target = f"{name}.out"
         pooled = np.maximum.reduce(windows)
-        self.streams[target] = Stream(target, "binary", stream.channels, high, wide)
+        self.streams[target] = Stream(target, stream.kind, stream.channels, high, wide)
         self.dense[target] = pooled.reshape(*pooled.shape[:2], -1, stream.channels)
-        self._largest[target] = 1
+        self._largest[target] = self._largest[source]
         self._add(Pool(name=name, source=source, target=target))
         return target
 
@@ -137,17 +145,27 @@ class Builder:
         self.kept.append(np.sort(order, axis=1).astype(np.uint16))
         return source
 
-    def attention(self, name: str, source: str, heads: int, residual: str = "") -> str:
-        """(Q K^T) V per head on spikes; keys and values are the tokens that are left."""
+    def attention(
+        self, name: str, source: str, heads: int, residual: str = "", order: ProductOrder | None = None
+    ) -> str:
+        """(Q K^T) V per head; keys and values are the tokens that are left.
+
+        order: of a ReLU network's products; None takes the one of fewer operations.
+        """
         images, steps, tokens, channels = self.dense[source].shape
         split = self.dense[source].reshape(images, steps, tokens, 3, heads, channels // 3 // heads)
         queries, keys, values = split.transpose(3, 0, 1, 4, 2, 5).astype(np.float64)
-        left = self._left(source)[:, None, None, :, None]
-        sums = _exact((queries @ (keys * left).swapaxes(-1, -2)) @ (values * left))
+        left, kept = self._left(source), int(self._left(source)[0].sum())
+        mask = left[:, None, None, :, None]
+        order = order or ("kv_first" if kept > channels // 3 // heads else "qk_first")
+        sums, inner = self.neurons.multiply(queries, keys * mask, values * mask, order)
+        if inner:  # M6: both sums are of 8-bit products
+            self._sum = max(self._sum, max(kept, channels // 3 // heads) * ACTIVATION_MAX**2)
         sums = sums.swapaxes(2, 3).reshape(images, steps, tokens, channels // 3)
-        theta = int(self._tuned(sums, 0)[2].mean())
-        target = self._neurons(name, source, sums, np.full(1, theta, np.int32), residual)
-        self._add(Attention(name=name, source=source, target=target, heads=heads, theta=theta, residual=residual))
+        outer = self.neurons.tune_attention(sums)
+        target = self._neurons(name, source, sums, outer, residual)
+        layer = Attention(name=name, source=source, target=target, heads=heads, residual=residual, **inner, **outer)
+        self._add(layer)
         return target
 
     def head(self, name: str, source: str, classes: int) -> None:
@@ -164,13 +182,11 @@ class Builder:
     def trace(self, **provenance: str) -> Trace:
         """The network so far with everything that it did, checked."""
         style = self.style
-        numerics = Numerics(
+        numerics = self.neurons.numerics(
             timesteps=style.timesteps,
-            fraction_bits=self.fraction_bits,
             weight_bits=style.weight_bits,
             pixel_bits=8,
             accumulator_bits=self._sum.bit_length() + 1,
-            potential_bits=style.potential_bits or self._potential.bit_length() + 1,
         )
         streams = {
             name: stream if stream.kind == "real" else replace(stream, events=Events.from_dense(self.dense[name]))
@@ -215,69 +231,30 @@ class Builder:
     def _fires(
         self, kind: type[Conv] | type[Linear], name: str, source: str, sums: Ints, weights: Weights, residual: str
     ) -> str:
-        """Neurons on the sums: of a few biases that with the evenest firing over time, and thresholds to match."""
-        spread = max(1.0, float(sums[:1].std()))
-        jitter = self.rng.normal(0, spread / 4, weights.output_channels)
-        tried = [self._tuned(sums, np.rint(jitter + shift * spread).astype(np.int32)) for shift in _SHIFTS]
-        _, bias, theta = min(tried, key=lambda one: one[0])
+        """Neurons on the sums, tuned."""
+        bias, parameters = self.neurons.tune(sums, self.rng)
         bound = np.abs(weights.to_dense().astype(np.int64)).sum((1, 2)) * self._largest[source] + np.abs(bias)
         self._sum = max(self._sum, int(bound.max()))
-        target = self._neurons(name, source, sums + bias, theta, residual)
+        target = self._neurons(name, source, sums + bias, parameters, residual)
         self._add(
-            kind(name=name, source=source, target=target, weights=weights, bias=bias, theta=theta, residual=residual)
+            kind(name=name, source=source, target=target, weights=weights, bias=bias, residual=residual, **parameters)
         )
         return target
 
-    def _tuned(self, sums: Ints, bias: NDArray[np.int32] | int) -> tuple[float, Any, NDArray[np.int32]]:
-        """(unevenness over time, bias, int32 thresholds[channels]) at the wanted spike density, by bisection.
-
-        A threshold is its channel's mean drive plus a common number of spreads.
-        """
-        flat = sums[:1].reshape(1, sums.shape[1], -1, sums.shape[-1])
-        drive = flat[:, :, :: max(1, flat.shape[2] // _SAMPLE)] + bias
-        middle, spread = np.maximum(drive.mean((0, 1, 2)), 0), np.maximum(drive.std(), 0.5)
-        low, high = 0.0, 64.0
-        for _ in range(14):
-            scale = (low + high) / 2
-            fired, _ = self._fire(drive, self._theta(middle + scale * spread))
-            low, high = (scale, high) if fired.mean() > self.style.spike_density else (low, scale)
-        theta = self._theta(middle + high * spread)
-        fired, _ = self._fire(drive, theta)
-        return float(fired.mean((0, 2, 3)).std()), bias, theta
-
-    def _theta(self, level: NDArray[np.float64]) -> NDArray[np.int32]:
-        theta: NDArray[np.int32] = np.clip(np.ceil(level * 2.0**self.fraction_bits), 1, 2**31 - 1).astype(np.int32)
-        return theta
-
-    def _fire(self, drive: Ints, theta: NDArray[np.int32]) -> tuple[NDArray[np.bool_], int]:
-        """Rule V1 over axis 1 (time): (spikes, the largest size of a potential)."""
-        bits = self.style.potential_bits
-        top = 2 ** (bits - 1) - 1 if bits else _NO_LIMIT
-        potential = np.zeros_like(drive[:, 0])
-        spikes = np.zeros(drive.shape, np.bool_)
-        reached = 0
-        for step in range(drive.shape[1]):
-            potential = (potential >> 1) + (drive[:, step] << self.fraction_bits)
-            np.clip(potential, -top - 1, top, out=potential)
-            reached = max(reached, int(potential.max()), -int(potential.min()))
-            spikes[:, step] = potential >= theta
-            potential[spikes[:, step]] = 0
-        return spikes, reached
-
-    def _neurons(self, name: str, source: str, drive: Ints, theta: NDArray[np.int32], residual: str) -> str:
-        """Fires, adds the residual (rule V2), empties the rows of dropped tokens where no shadow is wanted."""
-        spikes, reached = self._fire(drive, theta)
-        self._potential = max(self._potential, reached)
+    def _neurons(self, name: str, source: str, drive: Ints, parameters: Parameters, residual: str) -> str:
+        """Fires, adds the residual (V2, M2), empties the rows of dropped tokens where no shadow is wanted."""
+        outputs = self.neurons.run(drive, parameters)
         stream, target = self.streams[source], f"{name}.out"
-        flat = spikes.reshape(*spikes.shape[:2], stream.tokens, -1).astype(np.uint8)
+        flat = outputs.reshape(*outputs.shape[:2], stream.tokens, -1)
+        largest = self.neurons.largest_with(self._largest[residual] if residual else 0)
         if residual:
-            flat = flat + self.dense[residual]
+            flat = np.minimum(flat.astype(np.int64) + self.dense[residual], largest).astype(np.uint8)
         if not self.style.shadow:
             flat = flat * self._left(source)[:, None, :, None]
-        kind: InputKind = "integer" if residual else "binary"
+        kind: InputKind = "integer" if residual else self.neurons.kind
         self.dense[target] = flat
         self.streams[target] = Stream(target, kind, flat.shape[-1], stream.height, stream.width)
-        self._largest[target] = 1 + (self._largest[residual] if residual else 0)
+        self._largest[target] = largest
         return target
 
     def _scorer(self, features: Ints) -> tuple[Ints, dict[str, Any]]:
@@ -311,9 +288,4 @@ def _correlate(values: NDArray[Any], dense: NDArray[np.int8], kernel: int) -> In
         y, x = divmod(tap, kernel)
         window = padded[:, y : y + height, x : x + width].reshape(-1, inputs)  # one copy, so that BLAS takes it
         sums += window @ taps[tap]
-    return _exact(sums).reshape(images, steps, height, width, -1)
-
-
-def _exact(sums: NDArray[np.float64]) -> Ints:
-    """Float64 products are exact integers below 2^53, and BLAS is much faster than integer loops."""
-    return sums.astype(np.int64)
+    return exact(sums).reshape(images, steps, height, width, -1)

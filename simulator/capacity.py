@@ -9,7 +9,7 @@ from .cuts import keeps_copy
 from .errors import UserError
 from .hardware import Chip
 from .placement import LayerPlan, Placement, Stored
-from .trace import Attention, Conv, Head, Layer, Linear, Numerics, Select, Stream, Trace
+from .trace import ACTIVATION_MAX, Attention, Conv, Head, Layer, Linear, Numerics, Select, Stream, Trace
 
 
 def check_capacity(placement: Placement, largest: dict[str, int]) -> None:
@@ -134,12 +134,25 @@ def operand_bits(placement: Placement, layer: Attention, source: Stream) -> NDAr
     units = placement.chip.attention.units
     heads = np.bincount(np.arange(layer.heads) % units, minlength=units)
     width = source.channels // 3 // layer.heads
-    return 3 * placement.trace.numerics.timesteps * source.tokens * width * heads
+    value_bits = ACTIVATION_MAX.bit_length() if is_ann(placement.trace) else 1
+    return 3 * placement.trace.numerics.timesteps * source.tokens * width * heads * value_bits
+
+
+def is_ann(trace: Trace) -> bool:
+    """Whether a trace is of a quantised ANN (M1)."""
+    return trace.numerics.neuron == "relu"
+
+
+def potential_width(placement: Placement) -> int:
+    """Bits of a membrane potential that is kept; an ANN has none (M2)."""
+    return 0 if is_ann(placement.trace) else placement.chip.core.potential_bits
 
 
 def attention_order(placement: Placement, layer: Attention, source: Stream) -> str:
-    """A2: which product the attention unit computes first."""
+    """A2: which product the attention unit computes first; an ANN's is its trace's (M6)."""
     chip = placement.chip
+    if layer.order:
+        return layer.order
     if chip.attention.order != "auto":
         return chip.attention.order
     width = source.channels // 3 // layer.heads
@@ -184,6 +197,22 @@ def _layer_faults(placement: Placement, plan: LayerPlan, where: str) -> Iterator
         if need > chip.attention.accumulator_words:
             have = chip.attention.accumulator_words
             yield shortfall(where, "attention.accumulator_words", need, have, "accumulators per attention unit")
+        if layer.order:
+            yield from _ann_attention_faults(placement, layer, plan.source, where)
+
+
+def _ann_attention_faults(placement: Placement, layer: Attention, source: Stream, where: str) -> Iterator[str]:
+    """M6: another order than the trace's, a sum of 8-bit products that could overflow."""
+    chip = placement.chip
+    if chip.attention.order not in ("auto", layer.order):
+        yield (
+            f"{where} rounds its first product, so that the order is part of its numbers: attention.order must be "
+            f'"auto" or "{layer.order}", not "{chip.attention.order}"'
+        )
+    keys, width = kept_count(placement.trace, layer, source.tokens), source.channels // 3 // layer.heads
+    bound, have = max(keys, width) * ACTIVATION_MAX**2, 2 ** (chip.core.accumulator_bits - 1) - 1
+    if bound > have:
+        yield shortfall(where, "core.accumulator_bits", bound, have, "as the largest possible sum")
 
 
 def spilled_bytes(placement: Placement, image: int, index: int) -> int:
@@ -192,13 +221,13 @@ def spilled_bytes(placement: Placement, image: int, index: int) -> int:
     bits = np.zeros(chip.cores, np.int64)
     for name in _live_streams(placement, index):
         bits += stream_bits(placement, name)
-    for name in placement.trace.streams:
+    for name in placement.trace.streams if chip.core.partition == "token" else ():
         bits += _copied_bits(placement, name, index)
     spikes = _beyond(bits, chip.core.spike_kib)
     potentials = 0
     if isinstance(plan.layer, (Conv, Linear)):
         positions = open_positions(placement, plan, image)
-        potentials = _beyond(plan.owned * chip.core.potential_bits * positions, chip.core.potential_kib)
+        potentials = _beyond(plan.owned * potential_width(placement) * positions, chip.core.potential_kib)
     batches = -(-placement.trace.numerics.timesteps // plan.batch)
     return spikes + (batches - 1) * potentials
 
@@ -223,13 +252,16 @@ def _beyond(bits_per_core: NDArray[np.int64], kib: float) -> int:
 
 def _live_streams(placement: Placement, index: int) -> set[str]:
     """Streams in spike memory while a layer runs: its own, and earlier ones that are still to be read."""
-    layers = placement.trace.layers
-    present = {layers[index].source, layers[index].target} - {""}
-    made = {layer.target for layer in layers[:index]} | {
-        name for name in placement.trace.streams if all(layer.target != name for layer in layers)
-    }
-    wanted = {name for layer in layers[index:] for name in (layer.source, layer.residual)}
-    return present | ((made & wanted) - {""})
+    trace = placement.trace
+    key = "live streams", index
+    if key not in trace.derived:
+        layers = trace.layers
+        present = {layers[index].source, layers[index].target}
+        made = {layer.target for layer in layers[:index]} | (set(trace.streams) - {layer.target for layer in layers})
+        wanted = {name for layer in layers[index:] for name in (layer.source, layer.residual)}
+        trace.derived[key] = (present | (made & wanted)) - {""}
+    live: set[str] = trace.derived[key]
+    return live
 
 
 def stream_bits(placement: Placement, name: str) -> NDArray[np.int64]:

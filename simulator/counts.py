@@ -1,4 +1,4 @@
-"""Action counts of a layer on an image, from its events and placement alone: no clock (rules W1 to W7)."""
+"""Action counts of a layer on an image, from its events and placement alone: no clock (rules W1 to W7, M4 to M6)."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .activity import Action
-from .capacity import attention_order, kept_count
+from .capacity import attention_order, is_ann, kept_count
 from .dram import Channel
-from .kernels.encoder import Flits
+from .kernels.totals import Totals
 from .phase import Work
 from .placement import LayerPlan, Placement, hidden_weights
-from .trace import Attention, Conv, Linear, Pool, Select
+from .trace import ACTIVATION_MAX, Attention, Pool, Select
 
 Counts = NDArray[np.int64]
 
@@ -25,13 +25,16 @@ class Counted:
     spikes: int
 
 
-def count_layer(placement: Placement, plan: LayerPlan, image: int, work: Work, flits: Flits | None) -> Counted:
-    """Counts of the tokens in `work`; `flits` are those of `work`, None for layers without a phase."""
+def count_layer(placement: Placement, plan: LayerPlan, image: int, work: Work, totals: Totals | None) -> Counted:
+    """Counts of the tokens in `work`; `totals` are of its flits, None for layers without a phase."""
     actions = np.zeros(len(Action), np.int64)
     synaptic_events = 0
-    if flits is not None:
-        synaptic_events = _count_flits(plan, flits, actions)
-        _count_network(placement, plan, work, flits, actions)
+    if totals is not None:
+        multiplied = is_ann(placement.trace)
+        synaptic_events = _count_flits(plan, totals, actions, multiplied)
+        if multiplied:
+            synaptic_events = _activations_met(placement, plan, image, work)
+        _count_network(placement, plan, work, totals, actions)
     elif plan.stored is not None:
         synaptic_events = _count_pixels(plan, actions)
     _count_neurons(placement, plan, work, actions)
@@ -61,24 +64,30 @@ def count_transfers(channel: Channel, image: int, counts: NDArray[np.int64]) -> 
         counts[index, Action.DRAM_WRITE] += chip.in_bursts(spilled)
 
 
-def _count_flits(plan: LayerPlan, flits: Flits, actions: Counts) -> int:
-    """W1, W7: what the cores do with each event; returns the synaptic events."""
+def _count_flits(plan: LayerPlan, totals: Totals, actions: Counts, multiplied: bool) -> int:
+    """W1, W7: what the cores do with each event; returns the synaptic events. multiplied: a value of 1, too (M4)."""
     if plan.stored is None:
         return 0
     costs, taps = plan.stored.costs, plan.stored.taps
-    data = flits.event >= 0
-    kinds, events, values = costs.words.shape[0], flits.event[data], flits.values[data]
-    every = np.bincount(events, minlength=kinds)
-    ones = np.bincount(events, weights=(values == 1).sum(axis=1), minlength=kinds).astype(np.int64)
-    graded = np.bincount(events, weights=(values > 1).sum(axis=1), minlength=kinds).astype(np.int64)
-    total = np.bincount(events, weights=values.sum(axis=1), minlength=kinds).astype(np.int64)
+    every = totals.events.sum(axis=(0, 1))
     actions[Action.WEIGHT_READ] += every @ costs.words.sum(axis=1)
     valid = np.repeat(taps.valid.sum(axis=1), plan.source.channels)
     actions[Action.POINTER_READ] += (every @ valid) * plan.stored.pointing
     adds = costs.adds.sum(axis=1, dtype=np.int64)
-    actions[Action.ADD] += ones @ adds
-    actions[Action.MULTIPLY_ADD] += graded @ adds
-    return int(total @ costs.nonzeros.sum(axis=1, dtype=np.int64))
+    actions[Action.MULTIPLY_ADD if multiplied else Action.ADD] += totals.ones @ adds
+    actions[Action.MULTIPLY_ADD] += totals.graded @ adds
+    return int(totals.value @ costs.nonzeros.sum(axis=1, dtype=np.int64))
+
+
+def _activations_met(placement: Placement, plan: LayerPlan, image: int, work: Work) -> int:
+    """M4: surviving weights that activations meet, each once, in however many flits it came."""
+    if plan.stored is None:
+        return 0
+    taps, tokens = plan.stored.taps, work.tokens
+    channels = _channels_of(placement, plan, image, tokens)
+    events = np.repeat(taps.border[tokens], _row_lengths(placement, plan, image, tokens)) * plan.source.channels
+    nonzeros = plan.stored.costs.nonzeros.sum(axis=1, dtype=np.int64)
+    return int(nonzeros[events + channels].sum())
 
 
 def _count_pixels(plan: LayerPlan, actions: Counts) -> int:
@@ -94,17 +103,17 @@ def _count_pixels(plan: LayerPlan, actions: Counts) -> int:
     return int(every @ costs.nonzeros.sum(axis=1, dtype=np.int64))
 
 
-def _count_network(placement: Placement, plan: LayerPlan, work: Work, flits: Flits, actions: Counts) -> None:
+def _count_network(placement: Placement, plan: LayerPlan, work: Work, totals: Totals, actions: Counts) -> None:
     """W3, W4: flits over their trees, and scans of the keep bitmap."""
     assert plan.phase is not None
     trees, chip = plan.phase.trees, placement.chip
-    sent = np.bincount(flits.tree, minlength=len(trees.links))
+    sent = totals.sent
     actions[Action.FLIT_HOP] += sent @ trees.links
     actions[Action.BUFFER_WRITE] += sent @ trees.routers
     actions[Action.BUFFER_READ] += sent @ trees.outputs
     actions[Action.FIFO_WRITE] += sent @ trees.leaves
     actions[Action.FIFO_READ] += sent @ trees.leaves
-    events = int(flits.active.sum())
+    events = int(totals.events.sum(axis=(0, 2)) @ np.arange(1, plan.batch + 1))
     if isinstance(plan.layer, Select):
         actions[Action.FEATURE_UPDATE] += events
     elif isinstance(plan.layer, Attention):
@@ -116,20 +125,21 @@ def _count_network(placement: Placement, plan: LayerPlan, work: Work, flits: Fli
 
 
 def _count_neurons(placement: Placement, plan: LayerPlan, work: Work, actions: Counts) -> None:
-    """W2: neurons of every closed output."""
+    """W2, M4: neurons of every closed output."""
     if plan.target is None or isinstance(plan.layer, (Pool, Select)):
         return
     neurons = placement.trace.numerics.timesteps * len(work.tokens) * plan.target.channels
-    actions[Action.NEURON_UPDATE] += neurons
-    if isinstance(plan.layer, (Conv, Linear)):
+    ann = is_ann(placement.trace)
+    actions[Action.REQUANTISE if ann else Action.NEURON_UPDATE] += neurons
+    if isinstance(plan.layer, Attention):
+        actions[Action.ACCUMULATOR_UPDATE] += neurons
+    elif not ann:
         assert plan.cut is not None
         groups = -(-plan.owned // placement.chip.core.sweep_width)
         batches = -(-placement.trace.numerics.timesteps // plan.batch)
         words = batches * len(work.tokens) * int(groups.max() if plan.cut.by_token else groups.sum())
         actions[Action.POTENTIAL_READ] += words
         actions[Action.POTENTIAL_WRITE] += words
-    else:
-        actions[Action.ACCUMULATOR_UPDATE] += neurons
 
 
 def _count_spike_memory(placement: Placement, plan: LayerPlan, work: Work, actions: Counts) -> None:
@@ -148,7 +158,8 @@ def _count_spike_memory(placement: Placement, plan: LayerPlan, work: Work, actio
     if plan.layer.residual:
         actions[Action.SPIKE_READ] += places * bits[plan.layer.residual]
     if isinstance(plan.layer, Pool):
-        actions[Action.POOL_OR] += timesteps * plan.source.tokens * plan.source.channels
+        pooled = Action.POOL_MAX if is_ann(placement.trace) else Action.POOL_OR
+        actions[pooled] += timesteps * plan.source.tokens * plan.source.channels
 
 
 def _count_selector(placement: Placement, plan: LayerPlan, actions: Counts) -> None:
@@ -165,21 +176,29 @@ def _count_selector(placement: Placement, plan: LayerPlan, actions: Counts) -> N
 
 
 def _count_attention(placement: Placement, plan: LayerPlan, image: int, work: Work, actions: Counts) -> None:
-    """W5: operand bits, ANDs and gated additions."""
+    """W5: operand bits, ANDs and gated additions; M6: multiply-accumulates and the first product's rounding."""
     layer, timesteps = plan.layer, placement.trace.numerics.timesteps
     assert isinstance(layer, Attention)
     width = plan.source.channels // 3 // layer.heads
     queries, keys = len(work.tokens), kept_count(placement.trace, layer, plan.source.tokens)
     products = timesteps * layer.heads
     query_spikes, value_spikes = _operand_spikes(placement, plan, image, work)
-    if attention_order(placement, layer, plan.source) == "qk_first":
-        actions[Action.AND_POPCOUNT] += products * queries * keys * width
-        actions[Action.ATTENTION_ADD] += queries * value_spikes
-        actions[Action.OPERAND_READ] += products * (queries * width + 2 * queries * keys * width)
+    qk_first = attention_order(placement, layer, plan.source) == "qk_first"
+    if qk_first:
+        first, second = queries * keys * width, queries * value_spikes
+        read = queries * width + 2 * queries * keys * width
     else:
-        actions[Action.AND_POPCOUNT] += products * keys * width * width
-        actions[Action.ATTENTION_ADD] += query_spikes * width
-        actions[Action.OPERAND_READ] += products * (2 * keys * width + queries * width)
+        first, second = keys * width * width, query_spikes * width
+        read = 2 * keys * width + queries * width
+    if not is_ann(placement.trace):
+        actions[Action.AND_POPCOUNT] += products * first
+        actions[Action.ATTENTION_ADD] += second
+        actions[Action.OPERAND_READ] += products * read
+        return
+    actions[Action.ATTENTION_MAC] += second + (keys * query_spikes if qk_first else width * value_spikes)
+    actions[Action.ACCUMULATOR_UPDATE] += second
+    actions[Action.REQUANTISE] += products * (queries * keys if qk_first else width * width)
+    actions[Action.OPERAND_READ] += products * read * ACTIVATION_MAX.bit_length()
 
 
 def _operand_spikes(placement: Placement, plan: LayerPlan, image: int, work: Work) -> tuple[int, int]:
@@ -191,14 +210,25 @@ def _operand_spikes(placement: Placement, plan: LayerPlan, image: int, work: Wor
     return int((q < third).sum()), int((v >= 2 * third).sum())
 
 
+def _rows_of(placement: Placement, plan: LayerPlan, image: int, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows of a source stream's events on some tokens of an image, timestep after timestep."""
+    timesteps = placement.trace.numerics.timesteps
+    return ((image * timesteps + np.arange(timesteps))[:, None] * plan.source.tokens + tokens).reshape(-1)
+
+
+def _row_lengths(placement: Placement, plan: LayerPlan, image: int, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Events in each of these rows."""
+    assert plan.source.events is not None
+    rows, offsets = _rows_of(placement, plan, image, tokens), plan.source.events.offsets
+    return offsets[rows + 1] - offsets[rows]
+
+
 def _event_slices(placement: Placement, plan: LayerPlan, image: int, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
     """Indices of a source stream's events on some tokens of an image, all timesteps."""
     assert plan.source.events is not None
-    timesteps = placement.trace.numerics.timesteps
-    rows = ((image * timesteps + np.arange(timesteps))[:, None] * plan.source.tokens + tokens).reshape(-1)
-    offsets = plan.source.events.offsets
-    lengths = offsets[rows + 1] - offsets[rows]
-    starts = np.repeat(offsets[rows] - np.cumsum(lengths) + lengths, lengths)
+    first = plan.source.events.offsets[_rows_of(placement, plan, image, tokens)]
+    lengths = _row_lengths(placement, plan, image, tokens)
+    starts = np.repeat(first - np.cumsum(lengths) + lengths, lengths)
     return starts + np.arange(lengths.sum())
 
 

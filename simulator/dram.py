@@ -22,6 +22,12 @@ class Transfer:
         """All of it."""
         return self.weight_bytes + self.pixel_bytes
 
+    @property
+    def what(self) -> str:
+        """In words."""
+        parts = (("weights", self.weight_bytes), ("pixels", self.pixel_bytes))
+        return " and ".join(name for name, count in parts if count)
+
 
 def is_resident(placement: Placement) -> bool:
     """D3: whether all weights of the trace fit on the chip together."""
@@ -43,14 +49,30 @@ def _fit_together(chip: Chip, plans: list[LayerPlan]) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class Moved:
+    """What the channel was busy with, from when to when; what: weights, pixels, weights and pixels, or spills."""
+
+    image: int
+    layer: int
+    what: str
+    bytes: int
+    begin: int
+    end: int
+
+
 @dataclass
 class Channel:
-    """The DRAM channel through a whole run: call `begin` and `end` for each layer of each image, in order."""
+    """The DRAM channel through a whole run: call `begin` and `end` for each layer of each image, in order.
+
+    moved: what it has done so far.
+    """
 
     placement: Placement
     images: int
     free: int = 0
     end_of_layer: int = 0
+    moved: list[Moved] = field(default_factory=list)
     _queue: list[tuple[int, Transfer]] = field(default_factory=list)  # (image, transfer), in order
     _next: int = 0  # first of the queue that has not started
     _allowed: int | None = 0  # cycle from which that one may start, None where not known yet
@@ -59,8 +81,11 @@ class Channel:
     def __post_init__(self) -> None:
         self.resident = is_resident(self.placement)
         layers = range(len(self.placement.plans))
+        varies = self.placement.chip.core.partition == "token"  # with the tokens that an image keeps
+        first = [spilled_bytes(self.placement, 0, layer) for layer in layers]
         self.spills = [
-            [spilled_bytes(self.placement, image, layer) for layer in layers] for image in range(self.images)
+            [spilled_bytes(self.placement, image, layer) for layer in layers] if varies and image else first
+            for image in range(self.images)
         ]
         for image in range(self.images):
             self._queue += [(image, transfer) for transfer in self.transfers(image)]
@@ -91,7 +116,7 @@ class Channel:
         if self.spills[image][index]:
             chip = self.placement.chip
             each_way = chip.in_bursts(self.spills[image][index])
-            self.free = max(self.free, start) + chip.dram_cycles(2 * each_way)
+            self._move(image, index, "spills", 2 * each_way, start)
             self._spill_end = self.free
         if self._allowed is None and self._waits_for(index, at_start=True):
             self._allowed = start
@@ -117,11 +142,17 @@ class Channel:
         """Run the next transfer of the queue, and find out what the one behind it waits for."""
         assert self._allowed is not None
         image, transfer = self._queue[self._next]
-        self.free = max(self.free, self._allowed) + self.placement.chip.dram_cycles(transfer.bytes)
+        self._move(image, transfer.layer, transfer.what, transfer.bytes, self._allowed)
         self._arrived[image, transfer.layer] = self.free
         self._next += 1
         if not (self.resident and self._next < len(self._queue) and self._queue[self._next][0] == 0):
             self._allowed = None
+
+    def _move(self, image: int, layer: int, what: str, count: int, allowed: int) -> None:
+        """One transfer after the one before (D1, D4)."""
+        begin = max(self.free, allowed)
+        self.free = begin + self.placement.chip.dram_cycles(count)
+        self.moved.append(Moved(image, layer, what, count, begin, self.free))
 
     def _waits_for(self, index: int, at_start: bool) -> bool:
         """Whether the next transfer becomes allowed by this layer's start, or by its end (D3)."""

@@ -24,7 +24,8 @@ from .validation import Part, sentences, walk_fields
 Kind = Literal["measured", "simulated", "quoted second-hand", "derived", "assumed"]
 Band = NDArray[np.float64]  # (low, nominal, high)
 
-MULTIPLIER_BITS = 8  # of the value's side: pixels; graded spikes go through the same multiplier
+MULTIPLIER_BITS = 8  # of the value's side: pixels, activations; graded spikes go through the same multiplier
+SCALE_BITS = 15  # of a requantisation's multiplier (M2)
 
 COMPONENTS = (
     "dram",
@@ -69,6 +70,9 @@ COMPONENT_OF = {
     Action.ATTENTION_ADD: "attention",
     Action.DRAM_READ: "dram",
     Action.DRAM_WRITE: "dram",
+    Action.REQUANTISE: "neurons",
+    Action.POOL_MAX: "neurons",
+    Action.ATTENTION_MAC: "attention",
 }
 
 
@@ -210,11 +214,8 @@ def load_energy_table(source: str | Path) -> EnergyTable:
         raise UserError(f"{name}: " + "; ".join(sentences(error, keys))) from None
 
 
-def action_prices(chip: Chip, table: EnergyTable) -> NDArray[np.float64]:
-    """pJ of one action: float64[Action, 3], (low, nominal, high).
-
-    Raises UserError where the table is of another node than the chip, or does not know its DRAM.
-    """
+def check_table(chip: Chip, table: EnergyTable) -> None:
+    """Raises UserError where the table is of another node than the chip, or does not know its DRAM."""
     if table.node_nm != chip.technology.node_nm:
         raise UserError(
             f"energy table {table.name!r} is of {table.node_nm} nm, chip {chip.name!r} of "
@@ -224,6 +225,11 @@ def action_prices(chip: Chip, table: EnergyTable) -> NDArray[np.float64]:
         raise UserError(
             f"dram.type = {chip.dram.type!r}: not in table {table.name!r}; {nearest(chip.dram.type, table.dram)}"
         )
+
+
+def action_prices(chip: Chip, table: EnergyTable) -> NDArray[np.float64]:
+    """pJ of one action: float64[Action, 3], (low, nominal, high). Raises UserError as `check_table` does."""
+    check_table(chip, table)
     parts = table.primitives
     add, multiply, compare, register = (
         part.band for part in (parts.add_bit, parts.multiply_bit2, parts.compare_bit, parts.register_bit)
@@ -268,6 +274,12 @@ def action_prices(chip: Chip, table: EnergyTable) -> NDArray[np.float64]:
         Action.ATTENTION_ADD: addition,
         Action.DRAM_READ: dram_byte,
         Action.DRAM_WRITE: dram_byte,
+        # adds the bias, multiplies, adds half a unit and compares with the limit; shifting is wiring and a multiplexer
+        Action.REQUANTISE: addition
+        + multiply * core.accumulator_bits * SCALE_BITS
+        + (add + compare) * (core.accumulator_bits + SCALE_BITS),
+        Action.POOL_MAX: 8 * (compare + and_count),  # a comparison, and a gate per bit to choose
+        Action.ATTENTION_MAC: multiply * 8 * 8 + addition,
     }
     return np.stack([prices[action] for action in Action])
 

@@ -27,6 +27,10 @@ Partition = Literal["channel", "token"]
 Schedule = Literal["layerwise", "pipelined"]
 SramDevice = Literal["lstp", "lop", "hp"]
 
+# What a chip is compared with: the same chip with these keys. With `dense` pruned weights are stored, fetched and added
+# as zeros (R1) and dropped tokens computed in vain (G3); spikes stay events.
+BASELINES: dict[str, dict[str, Any]] = {"dense": {"core.weight_format": "dense", "token_unit.policy": "off"}}
+
 
 class Technology(Part):
     """The process that the chip is built in; energy tables of another node are refused."""
@@ -186,11 +190,17 @@ class Chip(Part):
         """
         if transfer_bytes == 0:
             return 0
+        latency_cycles, clock, bandwidth = self._dram_rates
+        return latency_cycles + -(-self.in_bursts(transfer_bytes) * clock // bandwidth)
+
+    @cached_property
+    def _dram_rates(self) -> tuple[int, int, int]:
+        """Cycles of latency; and so many cycles per so many bytes, a ratio of whole numbers."""
         clock, bandwidth, latency = (
             Fraction(str(value)) for value in (self.clock_mhz, self.dram.bandwidth_gb_s, self.dram.latency_ns)
         )
-        latency_cycles = -(-latency * clock // 1000)
-        return int(latency_cycles - (-self.in_bursts(transfer_bytes) * clock // (bandwidth * 1000)))
+        per_byte = clock / (bandwidth * 1000)
+        return int(-(-latency * clock // 1000)), per_byte.numerator, per_byte.denominator
 
     def in_bursts(self, transfer_bytes: int) -> int:
         """Bytes that really move: rounded up to whole bursts."""
@@ -213,6 +223,16 @@ class Chip(Part):
                 continue
             node[leaf] = value
         return _build(data, f"chip {self.name!r}", faults)
+
+    def baseline(self, name: str) -> "Chip":
+        """The same chip with everything off that a baseline has not (`BASELINES`), called e.g. `mesh16-dense`.
+
+        Its memories stay what they are: dense weights that do not fit are refused when a trace is placed (P4).
+        Raises UserError for an unknown baseline.
+        """
+        if name not in BASELINES:
+            raise UserError(f"no baseline {name!r}; {nearest(name, BASELINES)}")
+        return self.replace(BASELINES[name] | {"name": f"{self.name}-{name}"})
 
 
 def chip_keys() -> list[str]:

@@ -6,12 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .activity import Cause
-from .bounds import Busy
+from .busy import Busy
 from .capacity import attention_order, kept_count, worked_count
-from .kernels.encoder import Flits
-from .phase import Work
+from .phase import consumer_of
 from .placement import LayerPlan, Placement, hidden_weights
-from .program import Outcome, Part, causes_of, run
+from .program import Outcome, Part, causes_of, run, service_causes
 from .trace import Attention, Pool, Select
 
 
@@ -28,14 +27,47 @@ class Timing:
 
 
 def time_layer(
-    placement: Placement, plan: LayerPlan, work: Work, flits: Flits | None, busy: Busy, *, keep: bool, logged: bool
+    placement: Placement, plan: LayerPlan, part: Part | None, busy: Busy, *, keep: bool, logged: bool
 ) -> Timing:
-    """Time one layer on one image, and add to `busy`. keep, logged: keep a phase's arrivals and its log."""
-    part = None if flits is None else Part(plan, (work,), flits)
+    """Time one layer on one image, and add to `busy`.
+
+    part: the layer at work, None where it has no phase.  keep, logged: keep the phase's arrivals and its log.
+    """
     timing = time_job(placement, plan) if part is None else _time_phase(placement, part, keep, logged)
     busy.rows += timing.causes
     add_busy(busy, plan, part, 1)
     return timing
+
+
+def know_layer(placement: Placement, plan: LayerPlan, part: Part | None, busy: Busy) -> NDArray[np.int64]:
+    """What is known of one layer on one image without timing it: its busy units, which are added to `busy`, and causes.
+
+    Returns int64[cores, Cause]: row service, and where layers do not overlap what closed formulas say (I2, S1, T2, A3).
+    """
+    apart = placement.chip.schedule == "layerwise"
+    add_busy(busy, plan, part, 1)
+    if part is None:
+        causes = time_job(placement, plan).causes
+        busy.rows += causes
+        return causes if apart else np.zeros_like(causes)
+    assert plan.phase is not None
+    causes = np.zeros((placement.chip.cores, len(Cause)), np.int64)
+    if isinstance(plan.layer, Select):
+        causes[:, Cause.SELECTOR] = selector_cycles(placement, plan) if apart else 0
+    elif isinstance(plan.layer, Attention):
+        causes[:, Cause.ATTENTION] = int(attention_cycles(placement, plan).max()) + 2 if apart else 0
+    else:
+        consumers = plan.phase.consumers
+        alone = consumer_of(plan, part.work[0])
+        steps = (
+            np.full(len(consumers.cores), part.steps)
+            if alone is None
+            else np.bincount(alone, minlength=len(consumers.cores))
+        )
+        causes[consumers.cores] = service_causes(plan, part.totals)
+        causes[consumers.cores, Cause.CONTROL] += steps * plan.phase.expected
+    busy.rows += causes
+    return causes
 
 
 def add_busy(busy: Busy, plan: LayerPlan, part: Part | None, images: int) -> None:
@@ -44,7 +76,7 @@ def add_busy(busy: Busy, plan: LayerPlan, part: Part | None, images: int) -> Non
     if part is None:
         busy.sweep += images * sweep_cycles_of_job(placement, plan)
         return
-    busy.add_phase(plan, part.work, part.flits)
+    busy.add_phase(plan, part.work, part.totals, np.diff(part.flits.start))
     if isinstance(plan.layer, Select):
         busy.token_unit += images * selector_cycles(placement, plan)
     elif isinstance(plan.layer, Attention):
@@ -75,7 +107,7 @@ def _time_phase(placement: Placement, part: Part, keep: bool, logged: bool) -> T
     else:
         causes[:, Cause.IDLE] = cycles
         if outcome is not None:
-            causes[plan.phase.consumers.cores] = causes_of(plan, part.flits, outcome.spent)
+            causes[plan.phase.consumers.cores] = causes_of(plan, part.totals, outcome.spent)
     return Timing(cycles, causes, outcome)
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from .hardware import Chip
 from .kernels.encoder import Flits, Rows, encode
+from .kernels.totals import Totals, add_flits
 from .placement import LayerPlan, Placement
 from .trace import Conv, Head, Linear
 
@@ -90,6 +91,20 @@ def _list_rows(placement: Placement, plan: LayerPlan, image: int, work: Work) ->
     return Rows(
         np.where(there, offsets[row], 0), np.where(there, offsets[row + 1], 0), work.token.astype(np.int32), border
     )
+
+
+def total_flits(plan: LayerPlan, flits: Flits) -> Totals:
+    """What a phase's flits add up to."""
+    assert plan.phase is not None
+    phase, trees = plan.phase, len(plan.phase.trees.masks)
+    kinds = plan.source.channels if plan.stored is None else plan.stored.costs.words.shape[0]
+    apart = phase.consumers.of_token is not None
+    places = len(phase.consumers.routers) if apart else 1
+    place = np.searchsorted(phase.consumers.routers, phase.trees.leaf_of) if apart else np.zeros(trees, np.int64)
+    sizes = [(places, plan.batch, kinds), kinds, kinds, kinds, trees, len(phase.producers), len(phase.producers)]
+    totals = Totals(*(np.zeros(size, np.int64) for size in sizes))
+    add_flits(flits, place, totals)
+    return totals
 
 
 def consumer_of(plan: LayerPlan, work: Work) -> NDArray[np.int64] | None:

@@ -40,7 +40,7 @@ class Web:
         self.needs.append(list(needs))
         return self.releases + len(self.length) - 1
 
-    def arrays(self, release: NDArray[np.int64], units: int) -> Jobs:
+    def arrays(self, units: int) -> Jobs:
         """For the event loop."""
         hanging: dict[int, list[tuple[int, int]]] = {}
         for job, needs in enumerate(self.needs):
@@ -50,15 +50,16 @@ class Web:
             for moment in moments:
                 hanging.setdefault(moment, []).append((NONE - gate, 0))
         count = self.releases + len(self.length)
-        pairs = [pair for moment in range(count) for pair in hanging.get(moment, [])]
-        counts = [len(hanging.get(moment, [])) for moment in range(count)]
+        pairs = [pair for moment in sorted(hanging) for pair in hanging[moment]]
+        start = np.zeros(count + 1, np.int64)
+        for moment, here in hanging.items():
+            start[moment + 1] = len(here)
         return Jobs(
             np.array(self.length, np.int64),
             np.array(self.unit, np.int32),
             np.array(pairs, np.int32).reshape(-1, 2),
-            np.cumsum([0, *counts]).astype(np.int64),
+            np.cumsum(start),
             np.array([gate[:2] for gate in self.gates], np.int32).reshape(-1, 2),
-            release,
             np.array([len(needs) for needs in self.needs], np.int32),
             np.zeros(len(self.length), np.int64),
             np.zeros(units, np.int64),
@@ -100,14 +101,14 @@ def build_pipeline(placement: Placement, images: int) -> Pipeline:
         release[index] = moments + np.cumsum([0, *steps])[:-1]
         moments += int(sum(steps))
     channel = Channel(placement, images)
-    pipeline = Pipeline(placement, parts, Web(moments), release, {}, {}, {}, _first_cycle(channel))
+    pipeline = Pipeline(placement, parts, Web(moments), release, {}, {}, {}, first_cycle(channel))
     for image in range(images):
         for index in range(len(placement.plans)):
             _add_layer(pipeline, channel, index, image)
     return pipeline
 
 
-def _first_cycle(channel: Channel) -> int:
+def first_cycle(channel: Channel) -> int:
     """L3: B."""
     cycles = sum(channel.placement.chip.dram_cycles(transfer.bytes) for transfer in channel.transfers(0))
     return cycles + 1 if cycles else 0
@@ -128,7 +129,7 @@ def _add_layer(pipeline: Pipeline, channel: Channel, index: int, image: int) -> 
     """The jobs, gates and the end of one layer on one image (L7, L8)."""
     placement, web = pipeline.placement, pipeline.web
     plan = placement.plans[index]
-    room = [pipeline.done[reader, image - 2] for reader in _readers(placement, index) if image >= 2]
+    room = [pipeline.done[reader, image - 2] for reader in readers(placement, index) if image >= 2]
     if plan.phase is None:
         pipeline.done[index, image] = _add_job(pipeline, channel, index, image, room)
         return
@@ -156,10 +157,10 @@ def _add_job(pipeline: Pipeline, channel: Channel, index: int, image: int, room:
     placement, web = pipeline.placement, pipeline.web
     plan = placement.plans[index]
     needs = [(web.begin, 0), *((moment, 1) for moment in room)]
-    before = [jobs[-1] for other, jobs in pipeline.jobs.items() if _same_cores(placement, index, other)]
+    before = [jobs[-1] for other, jobs in pipeline.jobs.items() if same_cores(placement, index, other)]
     needs += [(moment, 0) for moment in before]
     if isinstance(plan.layer, Pool):
-        source = _writer(placement, plan.layer.source)
+        source = writer_of(placement, plan.layer.source)
         if source is not None:
             needs.append((pipeline.done[source, image], 1))
     elif image >= 1:
@@ -171,20 +172,21 @@ def _add_job(pipeline: Pipeline, channel: Channel, index: int, image: int, room:
     return end
 
 
-def _same_cores(placement: Placement, index: int, other: int) -> bool:
+def same_cores(placement: Placement, index: int, other: int) -> bool:
     """Whether two layers without steps run on the cores of one group."""
     plans = placement.plans
     return bool(((plans[index].owned > 0) & (plans[other].owned > 0)).any())
 
 
-def _readers(placement: Placement, index: int) -> Iterator[int]:
+def readers(placement: Placement, index: int) -> Iterator[int]:
     """Layers that have the target of a layer as source or residual."""
     layers = placement.trace.layers
     target = layers[index].target
     return (at for at, layer in enumerate(layers) if target and target in (layer.source, layer.residual))
 
 
-def _writer(placement: Placement, stream: str) -> int | None:
+def writer_of(placement: Placement, stream: str) -> int | None:
+    """The layer that makes a stream; None for the trace's own input."""
     return next((at for at, layer in enumerate(placement.trace.layers) if layer.target == stream), None)
 
 
@@ -215,9 +217,9 @@ def run_pipeline(pipeline: Pipeline, keep: bool, logged: bool) -> Outcome:
     for first, stop, moments in web.gates:
         gates[first:stop] += len(moments)
     release = np.concatenate([np.zeros(0, np.int64), *pipeline.release.values()])
-    jobs = web.arrays(release, 1 + placement.chip.attention.units)
-    waits = [wait for index in pipeline.parts for wait in _waits(pipeline, index)]
-    ties = Ties(jobs, gates, np.concatenate([np.zeros((0, 2), np.int32), *waits]), pipeline.begin)
+    jobs = web.arrays(1 + placement.chip.attention.units)
+    waits = [wait for index in pipeline.parts for wait in list_waits(pipeline, index)]
+    ties = Ties(jobs, gates, np.concatenate([np.zeros((0, 2), np.int32), *waits]), pipeline.begin, release)
     return run(placement, parts, ties, keep=keep, logged=logged)
 
 
@@ -229,10 +231,10 @@ def _run_jobs(pipeline: Pipeline) -> Outcome:
     none = np.zeros(0, np.int64)
     nothing = Flits(none, none, none, none, none, none, none)
     log, arrivals = np.zeros((0, 4), np.int64), np.zeros((0, 2), np.int32)
-    return Outcome(known[-1], np.zeros((0, 0), np.int64), 0, none, np.array(known), none, arrivals, nothing, log)
+    return Outcome(known[-1], np.zeros((0, 0), np.int64), 0, np.array(known), none, arrivals, nothing, log)
 
 
-def _waits(pipeline: Pipeline, index: int) -> Iterator[NDArray[np.int32]]:
+def list_waits(pipeline: Pipeline, index: int) -> Iterator[NDArray[np.int32]]:
     """L4: per producer int32[visits, 2], what its visit to each step waits for: its source, and the selector."""
     part, placement = pipeline.parts[index], pipeline.placement
     assert part.plan.phase is not None
@@ -244,8 +246,10 @@ def _waits(pipeline: Pipeline, index: int) -> Iterator[NDArray[np.int32]]:
     if part.plan.layer.selector >= 0:
         selector = selectors[part.plan.layer.selector]
         chosen = np.array([pipeline.done[selector, at] for at in range(len(part.work))])
+    owner = part.plan.phase.senders.producer
     for producer, router in enumerate(part.plan.phase.producers):
-        visited = np.unique(part.flits.step[part.flits.start[producer] : part.flits.start[producer + 1]])
+        by_token = part.plan.phase.senders.by_token
+        visited = np.flatnonzero(owner[token] == producer) if by_token else np.arange(part.steps)
         waits = np.full((len(visited), 2), NONE, np.int32)
         waits[:, 0] = _readiness(pipeline, part, int(router), image[visited], first[visited], token[visited])
         waits[:, 1] = chosen[image[visited]]
@@ -262,7 +266,7 @@ def _readiness(
 ) -> NDArray[np.int64]:
     """ready of L4: the moment at which a node has written its part of a token in a batch; NONE: it always was there."""
     placement = pipeline.placement
-    writer = _writer(placement, part.plan.source.name)
+    writer = writer_of(placement, part.plan.source.name)
     if writer is None:
         return np.full(len(token), NONE)
     layer = placement.trace.layers[writer]
@@ -274,13 +278,12 @@ def _readiness(
     made = pipeline.parts[writer]
     assert made.plan.phase is not None
     consumer = int(np.flatnonzero(made.plan.phase.consumers.routers == router)[0])
-    number = _number_closing(made, consumer)
-    closing = token if isinstance(layer, Linear) else _closing_token(made.plan, token)
-    key = zip(image.tolist(), first.tolist(), closing.tolist(), strict=True)
-    return pipeline.release[writer][consumer] + np.array([number[at] for at in key], np.int64)
+    number = _number_closing(made, consumer, placement.trace.numerics.timesteps)
+    closing = token if isinstance(layer, Linear) else closing_token(made.plan, token)
+    return pipeline.release[writer][consumer] + number[image, first, closing]
 
 
-def _closing_token(plan: LayerPlan, token: NDArray[np.int64]) -> NDArray[np.int64]:
+def closing_token(plan: LayerPlan, token: NDArray[np.int64]) -> NDArray[np.int64]:
     """C4: the input token whose end closes an output of a convolution."""
     assert isinstance(plan.layer, Conv)
     y, x = np.divmod(token, plan.source.width)
@@ -288,15 +291,16 @@ def _closing_token(plan: LayerPlan, token: NDArray[np.int64]) -> NDArray[np.int6
     return np.minimum(y + pad, plan.source.height - 1) * plan.source.width + np.minimum(x + pad, plan.source.width - 1)
 
 
-def _number_closing(part: Part, consumer: int) -> dict[tuple[int, int, int], int]:
-    """(image, first timestep, token) -> number of the step at the consumer, j of C6."""
-    found: dict[tuple[int, int, int], int] = {}
+def _number_closing(part: Part, consumer: int, timesteps: int) -> NDArray[np.int64]:
+    """int64[images, timesteps, tokens]: number at the consumer, j of C6, of the step that begins with a timestep."""
+    number = np.full((len(part.work), timesteps, part.plan.source.tokens), NONE, np.int64)
+    count = 0
     for image, work in enumerate(part.work):
         alone = consumer_of(part.plan, work)
         mine = np.arange(len(work.token)) if alone is None else np.flatnonzero(alone == consumer)
-        for first, token in zip(work.first[mine].tolist(), work.token[mine].tolist(), strict=True):
-            found[image, first, token] = len(found)
-    return found
+        number[image, work.first[mine], work.token[mine]] = count + np.arange(len(mine))
+        count += len(mine)
+    return number
 
 
 @dataclass(frozen=True)
@@ -330,7 +334,7 @@ def account(pipeline: Pipeline, outcome: Outcome, images: int) -> Account:
         consumers = part.plan.phase.consumers
         count = len(consumers.routers)
         if len(consumers.cores):
-            causes[index, consumers.cores] += causes_of(part.plan, part.flits, outcome.spent[at : at + count])
+            causes[index, consumers.cores] += causes_of(part.plan, part.totals, outcome.spent[at : at + count])
             consuming[consumers.cores] = True
         at += count
     for core in np.flatnonzero(~consuming):
@@ -358,7 +362,7 @@ def _account_jobs(pipeline: Pipeline, outcome: Outcome, core: int, end: int, cau
         causes[0, core, Cause.IDLE] += end - free
         return
     near = next(index for index in pipeline.jobs if plans[index].owned[core])
-    mine = {index: moments for index, moments in pipeline.jobs.items() if _same_cores(pipeline.placement, near, index)}
+    mine = {index: moments for index, moments in pipeline.jobs.items() if same_cores(pipeline.placement, near, index)}
     ends = sorted((int(outcome.known[moment]), index) for index, moments in mine.items() for moment in moments)
     for done, index in ends:
         timing = time_job(pipeline.placement, plans[index])

@@ -12,6 +12,7 @@ from .capacity import (
     open_positions,
     operand_bits,
     pointer_words,
+    potential_width,
     shortfall,
     stream_bits,
     weight_words,
@@ -49,7 +50,7 @@ def _core_needs(placement: Placement) -> Iterator[tuple[str, int, int, str]]:
         if isinstance(plan.layer, (Conv, Linear)):
             images = range(placement.trace.images)
             positions = np.max([open_positions(placement, plan, image) for image in images], axis=0)
-            potentials += plan.owned * core.potential_bits * positions
+            potentials += plan.owned * potential_width(placement) * positions
     spikes = _spike_bits(placement)
     word_bits = core.weight_word_bits
     yield "core.weight_kib", int(words.max()) * word_bits, weight_words(chip) * word_bits, "KiB of weights on a core"

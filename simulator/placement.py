@@ -4,9 +4,9 @@ Everything that can be decided before the first cycle is decided here, once, int
 refused with the numbers. Rules P, R and F2 of ARCHITECTURE.md.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from .cuts import Cut, Home, lay_out
 from .hardware import Chip
 from .kernels.weight_memory import BITMAP, CSR, DENSE, EventCosts, RowFormat, RowSizes, measure_events, measure_rows
-from .trace import Attention, Conv, Head, Layer, Linear, Pool, Select, Stream, Trace, Weights
+from .trace import ACTIVATION_MAX, Attention, Conv, Head, Layer, Linear, Pool, Select, Stream, Trace, Weights
 from .wiring import Consumers, Phase, plan_phase
 
 FORMATS = {"dense": DENSE, "bitmap": BITMAP, "csr": CSR}
+KEPT_CHIPS = 4  # whose stored weights a trace remembers
 
 
 @dataclass(frozen=True)
@@ -120,17 +121,22 @@ def place(trace: Trace, chip: Chip, cuts: Mapping[str, Iterable[int]] | None = N
 
 
 def largest_values(trace: Trace) -> dict[str, int]:
-    """Largest value that each stream can hold by its making: 1 per spike, plus its residual's; pixels by their bits."""
+    """Largest value that each stream can hold by its making: 1 per spike, plus its residual's; pixels by their bits.
+
+    255 for all activations (M2).
+    """
     largest: dict[str, int] = {}
     for stream in trace.streams.values():
         if stream.kind == "real":
             largest[stream.name] = 2 ** (trace.numerics.pixel_bits - 1)
+        elif trace.numerics.neuron == "relu":
+            largest[stream.name] = ACTIVATION_MAX
         elif stream.events is not None and stream.events.values is not None and len(stream.events.values):
             largest[stream.name] = int(stream.events.values.max())
         else:
             largest[stream.name] = 1
     for layer in trace.layers:
-        if layer.target:
+        if layer.target and trace.numerics.neuron == "lif":
             largest[layer.target] = 1 + (largest[layer.residual] if layer.residual else 0)
     return largest
 
@@ -144,10 +150,11 @@ def _plan_layer(trace: Trace, chip: Chip, layer: Layer, cut: Cut | None, homes: 
         assert cut is not None
         if cut.by_token:
             parts["owned"] = np.where(np.diff(cut.bounds) > 0, layer.weights.output_channels, 0)
-        stored = store_weights(chip, layer.weights, cut, source, isinstance(layer, Conv), parts["batch"])
+        layout = row_format(chip, chip.core.input_macs if source.kind == "real" else chip.core.lanes)
+        stored = _keep_stored(trace)(layer.name, layout, cut.by_token, tuple(cut.bounds.tolist()), parts["batch"])
         parts |= {"stored": stored, "weight_bytes": stored.transfer_bytes(chip.core.weight_word_bits)}
     elif isinstance(layer, Select):
-        unit_bytes = _unit_bytes(chip, layer)
+        unit_bytes = selector_bytes(chip, layer)
         parts |= {"unit_bytes": unit_bytes, "weight_bytes": unit_bytes}
     if source.kind != "real" and not isinstance(layer, Pool):
         consumers = _find_consumers(chip, layer, cut, source)
@@ -179,7 +186,7 @@ def hidden_weights(chip: Chip, layer: Select) -> int:
     return layer.hidden.size if chip.core.weight_format == "dense" else layer.hidden.nonzeros
 
 
-def _unit_bytes(chip: Chip, layer: Select) -> int:
+def selector_bytes(chip: Chip, layer: Select) -> int:
     """D2: bytes of a selector's weights."""
     if layer.hidden is None:
         return 0
@@ -187,23 +194,35 @@ def _unit_bytes(chip: Chip, layer: Select) -> int:
     return -(-hidden_weights(chip, layer) * bits // 8) + layer.hidden.output_channels
 
 
-def store_weights(chip: Chip, weights: Weights, cut: Cut, source: Stream, conv: bool, batch: int) -> Stored:
+def _keep_stored(trace: Trace) -> Callable[..., Stored]:
+    """`store_weights` on a trace, which remembers what it found for the last chips: most keys leave it as it is."""
+    make = partial(store_weights, trace)
+    kept: Callable[..., Stored] = trace.derived.setdefault(
+        "stored", lru_cache(maxsize=KEPT_CHIPS * len(trace.layers))(make)
+    )
+    return kept
+
+
+def store_weights(
+    trace: Trace, name: str, layout: RowFormat, by_token: bool, bounds: tuple[int, ...], batch: int
+) -> Stored:
     """Lay a layer's weights out on the cores and tabulate what every event costs (R1 to R5).
 
+    name, by_token, bounds: of the layer and its cut.  batch: most timesteps of an event.
     By tokens all cores that have some hold the same rows, which are laid out once.
     """
-    layout = row_format(chip, chip.core.lanes)
-    taps = find_taps(source.height, source.width, round(weights.taps**0.5) if conv else 1)
-    bounds = np.array([0, weights.output_channels]) if cut.by_token else cut.bounds
-    rows = measure_rows(layout, weights.pointers, weights.outputs, bounds)
-    if source.kind == "real":
-        layout = row_format(chip, chip.core.input_macs)
-    costs = measure_events(layout, rows, weights.outputs, bounds, taps.valid, weights.input_channels, batch)
-    active = np.diff(cut.bounds) > 0
-    columns = np.zeros(chip.cores, np.int64) if cut.by_token else np.arange(chip.cores)
+    layer = trace.layer(name)
+    assert isinstance(layer, (Conv, Linear, Head))
+    source, weights = trace.streams[layer.source], layer.weights
+    taps = find_taps(source.height, source.width, layer.kernel if isinstance(layer, Conv) else 1)
+    first = np.array([0, weights.output_channels] if by_token else bounds)
+    rows = measure_rows(layout, weights.pointers, weights.outputs, first)
+    costs = measure_events(layout, rows, weights.outputs, first, taps.valid, weights.input_channels, batch)
+    active = np.diff(bounds) > 0
+    columns = np.zeros(len(active), np.int64) if by_token else np.arange(len(active))
     words = np.where(active, rows.words.sum(axis=0, dtype=np.int64)[columns], 0)
-    pointers = np.where(active & (chip.core.weight_format != "dense"), len(weights.pointers) - 1, 0).astype(np.int64)
-    return Stored(weights, RowSizes(*rows), EventCosts(*costs), taps, words, pointers, columns, cut.by_token)
+    pointers = np.where(active & (layout.kind != DENSE), len(weights.pointers) - 1, 0).astype(np.int64)
+    return Stored(weights, rows, costs, taps, words, pointers, columns, by_token)
 
 
 def row_format(chip: Chip, lanes: int) -> RowFormat:
@@ -220,6 +239,7 @@ def row_format(chip: Chip, lanes: int) -> RowFormat:
     )
 
 
+@cache
 def find_taps(height: int, width: int, kernel: int) -> Taps:
     """The border classes of a map under a kernel x kernel convolution with padding kernel // 2 (R5, C4)."""
     pad = kernel // 2

@@ -2,28 +2,41 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .activity import Cause
-from .kernels.consumer import BARRIER, FIFO_EMPTY, GRANT_WAIT, NETWORK, NEURON_SWEEP, SERVICE, Consumers, Steps
+from .hardware import Chip
+from .kernels.consumer import (
+    BARRIER,
+    FIFO_EMPTY,
+    GRANT_WAIT,
+    NETWORK,
+    NEURON_SWEEP,
+    SERVICE,
+    SPENDINGS,
+    Consumers,
+    Steps,
+)
 from .kernels.encoder import Flits
 from .kernels.event_loop import (
     DEADLOCK,
     OUT_OF_ORDER,
     Arrivals,
-    Producers,
     Program,
     Services,
     new_registers,
     run_program,
 )
 from .kernels.log import Log
+from .kernels.producer import Producers
 from .kernels.router import MeshSize
 from .kernels.schedule import NONE, Jobs, no_jobs
-from .phase import Work, consumer_of, scan_cycles, sweep_length, sweeps_of
+from .kernels.totals import Totals
+from .phase import Work, consumer_of, scan_cycles, sweep_length, sweeps_of, total_flits
 from .placement import LayerPlan, Placement
 from .routes import Trees
 
@@ -55,6 +68,11 @@ class Part:
         """Steps on all its images."""
         return sum(len(work.token) for work in self.work)
 
+    @cached_property
+    def totals(self) -> Totals:
+        """What its flits add up to."""
+        return total_flits(self.plan, self.flits)
+
 
 @dataclass(frozen=True)
 class Ties:
@@ -62,18 +80,20 @@ class Ties:
 
     jobs: see kernels/schedule.py.  gates: int32[steps], gates in front of each step.
     waits: int32[visits, 2], moments that each visit of a producer to a step waits for, in the order of parts, then of
-    producers, then of steps.  begin: cycle from which all counts.
+    producers, then of steps.  begin: cycle from which all counts.  release: int64[consumers], the moment of each
+    consumer's first release, which those of its later steps follow.
     """
 
     jobs: Jobs
     gates: NDArray[np.int32]
     waits: NDArray[np.int32]
     begin: int
+    release: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run took: cycles, int64[consumers, spendings] of what, flits over links, int64[consumers] flits taken.
+    """What a run took: cycles, int64[consumers, spendings] of what, flits over links.
 
     known: int64[moments], see kernels/schedule.py.  granted: int64[steps], cycles.
     arrivals: int32[arrivals, 2], (flit, consumer) of events, empty unless kept; flits: numbered as there.
@@ -83,7 +103,6 @@ class Outcome:
     cycles: int
     spent: NDArray[np.int64]
     hops: int
-    taken: NDArray[np.int64]
     known: NDArray[np.int64]
     granted: NDArray[np.int64]
     arrivals: NDArray[np.int32]
@@ -101,27 +120,38 @@ def run(
     chip = placement.chip
     program = build_program(placement, parts, ties)
     size = MeshSize(chip.router_columns, chip.routers, chip.mesh.buffer_flits, chip.flit_cycles)
-    leaves = np.concatenate([_trees(part).leaves[part.flits.tree] for part in parts])
-    kept = int(leaves.sum()) if keep else 0
-    arrivals = Arrivals(keep, np.zeros((kept, 2), np.int32), np.zeros(1, np.int64))
-    log = _new_log(placement, parts, logged)
+    kept = sum(int(_trees(part).leaves @ part.totals.sent) for part in parts) if keep else 0
+    arrivals = Arrivals(np.zeros((kept, 2), np.int32), np.zeros(1, np.int64)) if keep else None
+    log = _new_log(placement, parts) if logged else None
     registers = new_registers(size, program, no_jobs() if ties is None else ties.jobs)
     status, cycles, hops = run_program(size, program, registers, arrivals, log)
     if status in (DEADLOCK, OUT_OF_ORDER):
         kind = "stands still" if status == DEADLOCK else "delivers a flit after its step was closed"
         names = ", ".join(repr(part.plan.layer.name) for part in parts)
         raise RuntimeError(f"the mesh {kind} in {names}; this is a bug of the simulator")
-    state = registers.consumers
-    known, granted = registers.jobs.known, registers.grants.granted
-    came, happened = arrivals.rows[: arrivals.filled[0]], log.rows[: log.filled[0]]
-    return Outcome(cycles, state.spent, hops, state.flits, known, granted, came, program.flits, happened)
+    numbers = number_consumers(parts, chip.routers)
+    came = np.zeros((0, 2), np.int32) if arrivals is None else arrivals.rows[: arrivals.filled[0]]
+    happened = np.zeros((0, 4), np.int64) if log is None else log.rows[: log.filled[0]]
+    number_of = np.zeros(numbers.max(initial=0) + 1, np.int32)
+    number_of[numbers] = np.arange(len(numbers))
+    came[:, 1] = number_of[came[:, 1]]
+    return Outcome(
+        cycles,
+        registers.consumers.spent.reshape(-1, SPENDINGS)[numbers],
+        hops,
+        registers.jobs.known,
+        registers.grants.granted,
+        came,
+        program.flits,
+        happened,
+    )
 
 
 def build_program(placement: Placement, parts: Sequence[Part], ties: Ties | None) -> Program:
     """The parts in the flat arrays of the event loop."""
     steps = [_steps(placement, part, index) for index, part in enumerate(parts)]
     first_step = np.cumsum([0, *(part.steps for part in parts)])
-    flits, producers = _flits(parts, first_step, None if ties is None else ties.waits)
+    flits, producers = _flits(placement.chip, parts, first_step, None if ties is None else ties.waits)
     shifted = Steps(*(np.concatenate(columns) for columns in zip(*steps, strict=True)))
     for part, start in zip(parts, first_step[:-1], strict=True):
         for column in (shifted.after, shifted.following):
@@ -129,8 +159,8 @@ def build_program(placement: Placement, parts: Sequence[Part], ties: Ties | None
             mine[mine >= 0] += start
     if ties is not None:
         shifted = shifted._replace(need=shifted.need + ties.gates)
-    consumers = _consumers(placement, parts, first_step, 0 if ties is None else ties.begin)
-    return Program(flits, shifted, producers, consumers, _services(parts))
+    consumers = _consumers(placement, parts, first_step, ties)
+    return Program(flits, shifted, producers, consumers, _services(parts, placement.chip.routers))
 
 
 def _trees(part: Part) -> Trees:
@@ -139,7 +169,7 @@ def _trees(part: Part) -> Trees:
 
 
 def _flits(
-    parts: Sequence[Part], first_step: NDArray[np.int64], waits: NDArray[np.int32] | None
+    chip: Chip, parts: Sequence[Part], first_step: NDArray[np.int64], waits: NDArray[np.int32] | None
 ) -> tuple[Flits, Producers]:
     """All flits, producer after producer; the producers of one router together, those of later parts first (L5)."""
     first_tree = np.cumsum([0, *(len(_trees(part).masks) for part in parts)])
@@ -147,10 +177,13 @@ def _flits(
     routers = {owner: int(parts[owner[0]].plan.phase.producers[owner[1]]) for owner in owners}  # type: ignore[union-attr]
     order = sorted(owners, key=lambda owner: (routers[owner], -owner[0]))
     slices = {(part, at): slice(*parts[part].flits.start[at : at + 2]) for part, at in owners}
-    visits = np.cumsum([0, *(_visits(parts[part].flits.step[slices[part, at]]) for part, at in owners)])
+    visits = np.cumsum([0, *(int(parts[part].totals.visits[at]) for part, at in owners)])
     first_visit = dict(zip(owners, visits[:-1].tolist(), strict=True))
 
     def gather(name: str, shift: NDArray[np.int64] | None = None) -> NDArray[Any]:
+        if order == owners and len(parts) == 1:  # they lie in order already
+            column: NDArray[Any] = getattr(parts[0].flits, name)
+            return column
         columns = [getattr(parts[owner[0]].flits, name)[slices[owner]] for owner in order]
         if shift is not None and len(parts) > 1:
             columns = [
@@ -167,18 +200,15 @@ def _flits(
         gather("step", first_step),
         np.cumsum([0, *(slices[owner].stop - slices[owner].start for owner in order)]).astype(np.int64),
     )
+    router = np.array([routers[owner] for owner in order], np.int32)
     producers = Producers(
-        np.array([routers[owner] for owner in order], np.int32),
+        router,
+        np.searchsorted(router, np.arange(chip.routers + 1)).astype(np.int32),
         NO_WAITS if waits is None else waits,
         np.array([first_visit[owner] for owner in order], np.int64),
         np.concatenate([_trees(part).masks for part in parts]),
     )
     return flits, producers
-
-
-def _visits(step: NDArray[np.int32]) -> int:
-    """Steps that a producer has a part of, given the step of each of its flits."""
-    return int(np.count_nonzero(np.diff(step))) + (len(step) > 0)
 
 
 def _steps(placement: Placement, part: Part, layer: int) -> Steps:
@@ -218,69 +248,83 @@ def _number_steps(
     return local, after, following
 
 
-def _consumers(placement: Placement, parts: Sequence[Part], first_step: NDArray[np.int64], begin: int) -> Consumers:
-    chip = placement.chip
+def number_consumers(parts: Sequence[Part], routers: int) -> NDArray[np.int64]:
+    """int64[consumers]: what the event loop calls them, part after part."""
     phases = [part.plan.phase for part in parts if part.plan.phase is not None]
-    routers = [phase.consumers.routers for phase in phases]
-    every = np.concatenate(routers)
-    nodes, node = np.unique(every, return_inverse=True)
-    at = np.full((len(parts), chip.routers), NONE, np.int32)
-    first = []
-    count = 0
-    for index, part in enumerate(parts):
-        at[index, routers[index]] = count + np.arange(len(routers[index]))
-        count += len(routers[index])
-        alone = [consumer_of(part.plan, work) for work in part.work]
-        starts = np.zeros(len(routers[index]), np.int32)
-        if alone[0] is not None:
-            single = np.concatenate([one for one in alone if one is not None])
-            for one in range(len(starts)):
-                mine = np.flatnonzero(single == one)
-                starts[one] = mine[0] if len(mine) else NONE
-        first.append(np.where(starts >= 0, starts + first_step[index], NONE))
-    node_at = np.full(chip.routers, NONE, np.int32)
-    node_at[nodes] = np.arange(len(nodes))
+    return np.concatenate([index * routers + phase.consumers.routers for index, phase in enumerate(phases)])
+
+
+def _consumers(
+    placement: Placement, parts: Sequence[Part], first_step: NDArray[np.int64], ties: Ties | None
+) -> Consumers:
+    chip, phases = placement.chip, [part.plan.phase for part in parts if part.plan.phase is not None]
+    numbers = number_consumers(parts, chip.routers)
+    first = [_first_steps(part, start) for part, start in zip(parts, first_step[:-1], strict=True)]
+    nodes, of_node = np.unique(numbers % chip.routers, return_index=True)
+
+    def spread(values: NDArray[Any], kind: type, other: int = 0) -> NDArray[Any]:
+        wide: NDArray[Any] = np.full(len(parts) * chip.routers, other, kind)
+        wide[numbers] = values
+        return wide
+
     return Consumers(
-        at,
-        node.reshape(-1).astype(np.int32),
-        np.concatenate([sweep_length(placement, part.plan) for part in parts]),
-        np.concatenate([phase.expected for phase in phases]),
-        np.concatenate(first).astype(np.int32),
-        nodes.astype(np.int32),
-        node_at,
+        spread(np.concatenate([sweep_length(placement, part.plan) for part in parts]), np.int64),
+        spread(np.concatenate([phase.expected for phase in phases]), np.int32),
+        spread(np.concatenate(first), np.int32, NONE),
+        spread(np.zeros(len(numbers), np.int64) if ties is None else ties.release, np.int32),
+        nodes.astype(np.int64),
+        numbers[of_node].astype(np.int32),
+        chip.routers,
         chip.core.contexts,
         chip.core.fifo_flits,
-        begin,
+        0 if ties is None else ties.begin,
     )
 
 
-def _services(parts: Sequence[Part]) -> Services:
+def _first_steps(part: Part, start: int) -> NDArray[np.int64]:
+    """The first step of each of a layer's consumers, NONE for none; `start`: the layer's own first."""
+    assert part.plan.phase is not None
+    count = len(part.plan.phase.consumers.routers)
+    alone = [one for one in (consumer_of(part.plan, work) for work in part.work) if one is not None]
+    if not alone:
+        return np.full(count, start)
+    first = np.full(count, NONE)
+    mine, at = np.unique(np.concatenate(alone), return_index=True)
+    first[mine] = start + at
+    return first
+
+
+def _services(parts: Sequence[Part], routers: int) -> Services:
     tables = [part.plan.service for part in parts]
     sizes = np.cumsum([0, *(table.size for table in tables)])
+    column = np.zeros((len(parts), routers), np.int64)
+    for index, part in enumerate(parts):
+        assert part.plan.phase is not None
+        consuming = part.plan.phase.consumers.routers
+        column[index, consuming] = np.arange(len(consuming))
     return Services(
         tables[0].reshape(-1) if len(tables) == 1 else np.concatenate([table.reshape(-1) for table in tables]),
         sizes[:-1].astype(np.int64),
         np.array([table.shape[1] for table in tables], np.int64),
         np.array([table.shape[2] for table in tables], np.int64),
-        np.concatenate([np.arange(table.shape[2]) for table in tables]).astype(np.int64),
+        column.reshape(-1),
         np.array([part.plan.source.channels for part in parts], np.int64),
     )
 
 
-def _new_log(placement: Placement, parts: Sequence[Part], logged: bool) -> Log:
+def _new_log(placement: Placement, parts: Sequence[Part]) -> Log:
     """Room for all that happens."""
     chip, room = placement.chip, 0
-    for part in parts if logged else ():
+    for part in parts:
         assert part.plan.phase is not None
         trees = _trees(part)
         each = 1 + trees.outputs + trees.routers + 2 * trees.leaves  # send, grants, pops, look-ups and takes
-        room += int(each[part.flits.tree].sum()) + part.steps * (2 * len(part.plan.phase.consumers.routers) + 1)
+        room += int(each @ part.totals.sent) + part.steps * (2 * len(part.plan.phase.consumers.routers) + 1)
     value_bits = chip.mesh.value_bits
     channel = value_bits * chip.core.time_batch
     context = channel + chip.mesh.channel_bits
     tree = context + chip.context_bits
     return Log(
-        logged,
         np.zeros((room, 4), np.int64),
         np.zeros(1, np.int64),
         tree + chip.mesh.tree_bits,
@@ -293,44 +337,40 @@ def _new_log(placement: Placement, parts: Sequence[Part], logged: bool) -> Log:
     )
 
 
-def causes_of(plan: LayerPlan, flits: Flits, spent: NDArray[np.int64]) -> NDArray[np.int64]:
+def causes_of(plan: LayerPlan, totals: Totals, spent: NDArray[np.int64]) -> NDArray[np.int64]:
     """C9, R4: int64[consumers, Cause]; the loop's cycles of service are split by what the events cost."""
     causes = np.zeros((len(spent), len(Cause)), np.int64)
     for booked, cause in BOOKED.items():
         causes[:, cause] = spent[:, booked]
     if plan.stored is None:
         return causes
-    assert plan.phase is not None
-    events, consumers = _events_at(plan, flits), plan.phase.consumers
-    column = plan.stored.columns[consumers.cores]
-    costs = plan.stored.costs
-    active = np.arange(1, plan.batch + 1)
-    timesteps = np.tensordot(events, active, (1, 0))  # [consumers or 1, kinds]
-    every = events.sum(axis=1)
-    empty = ((costs.words == 0) & (costs.groups == 0))[:, column].T
-    service = np.einsum("cnk,nkc->c", events.astype(np.int64), costs.service[:, :, column].astype(np.int64))
-    compute = (timesteps * costs.groups[:, column].T).sum(axis=1)
-    conflict = (timesteps * costs.conflicts[:, column].T).sum(axis=1)
-    control = (every * empty).sum(axis=1)
-    causes[:, Cause.COMPUTE], causes[:, Cause.BANK_CONFLICT] = compute, conflict
-    causes[:, Cause.WEIGHT_FETCH] = service - compute - conflict - control
-    causes[:, Cause.CONTROL] = spent[:, SERVICE] - service + control
+    served = service_causes(plan, totals)
+    causes += served
+    causes[:, Cause.CONTROL] += spent[:, SERVICE] - served.sum(axis=1)  # end-of-token flits
     return causes
 
 
-def _events_at(plan: LayerPlan, flits: Flits) -> NDArray[np.int64]:
-    """int64[consumers, batch, kinds]: event flits with so many timesteps and of such a kind at each consumer."""
-    assert plan.phase is not None
+def service_causes(plan: LayerPlan, totals: Totals) -> NDArray[np.int64]:
+    """R4: int64[consumers, Cause], row service of the event flits at the cores."""
     assert plan.stored is not None
-    kinds, consumers = plan.stored.costs.words.shape[0], plan.phase.consumers
-    count = len(consumers.routers)
-    data = flits.event >= 0
-    key: NDArray[np.int64] = (flits.active[data].astype(np.int64) - 1) * kinds + flits.event[data]
-    if consumers.of_token is None:
-        once = np.bincount(key, minlength=plan.batch * kinds).reshape(1, plan.batch, kinds)
-        return np.broadcast_to(once, (count, plan.batch, kinds))
-    leaf = plan.phase.trees.leaf_of[flits.tree[data]]
-    at = np.searchsorted(consumers.routers, leaf)
-    return np.bincount(at * plan.batch * kinds + key, minlength=count * plan.batch * kinds).reshape(
-        count, plan.batch, kinds
-    )
+    assert plan.phase is not None
+    causes = np.zeros((len(plan.phase.consumers.cores), len(Cause)), np.int64)
+    costs, column = plan.stored.costs, plan.stored.columns[plan.phase.consumers.cores]
+    every = totals.events.sum(axis=1)  # [places, kinds]
+    timesteps = np.einsum("pnk,n->pk", totals.events, np.arange(1, plan.batch + 1))
+    empty = (costs.words == 0) & (costs.groups == 0)
+    service = sum(_spend(totals.events[:, n], costs.service[n], column) for n in range(plan.batch))
+    compute, conflict = _spend(timesteps, costs.groups, column), _spend(timesteps, costs.conflicts, column)
+    control = _spend(every, empty, column)
+    causes[:, Cause.COMPUTE], causes[:, Cause.BANK_CONFLICT] = compute, conflict
+    causes[:, Cause.WEIGHT_FETCH] = service - compute - conflict - control
+    causes[:, Cause.CONTROL] = control
+    return causes
+
+
+def _spend(times: NDArray[np.int64], cost: NDArray[Any], column: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64[consumers]: what events cost; times: int64[places, kinds], cost: [kinds, cores], column: core of each."""
+    if len(times) == 1:  # all consumers get the same
+        spent: NDArray[np.int64] = (times @ cost)[0, column]
+        return spent
+    return np.einsum("ck,kc->c", times, cost[:, column].astype(np.int64))

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,18 @@ from .. import __version__
 from . import engine
 from .activity import Action, Activity, Cause
 from .area import AREA_SCOPE, area_mm2
-from .energy import Energy, EnergyTable, action_prices, load_energy_table, price
+from .energy import Energy, EnergyTable, check_table, load_energy_table, price
 from .errors import UserError
+from .feedback import PerWeight, price_weights
 from .files import write_text
 from .hardware import Chip
 from .sram import check_access_times
+from .timeline import Timeline
 from .trace import Trace
 
 SCHEMA_VERSION = 2
+
+Progress = Callable[[int, int], None]  # (images done, images)
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Report:
     """What one trace did on one chip, priced with one energy table.
 
     Quantities are of all simulated images together unless a name says otherwise; `latency_s` is of one image, the mean.
+    per_weight: what each layer spends on a surviving weight, by name; layers without weights are left out.
     """
 
     activity: Activity
@@ -40,6 +45,7 @@ class Report:
     accuracy: float | None
     trace_sha256: str
     trace_provenance: dict[str, str]
+    per_weight: dict[str, PerWeight]
 
     @property
     def cycles(self) -> int:
@@ -58,9 +64,12 @@ class Report:
 
     @property
     def images_per_s(self) -> float:
-        """Throughput: of all images but the first, which loads the weights and fills the pipeline; of one, its own."""
+        """Throughput: of all images but the first, which loads the weights and fills the pipeline; of one, its own.
+
+        Of lower bounds: of all images, at most.
+        """
         cycles = self.cycles_per_image
-        steady = cycles[1:] or cycles
+        steady = cycles if self.activity.bound else cycles[1:] or cycles
         return len(steady) / (sum(steady) * self.chip.clock_period_ns * 1e-9)
 
     @property
@@ -128,7 +137,7 @@ class Report:
 
     @property
     def synaptic_events(self) -> int:
-        """Spikes (by value) meeting a surviving weight, and pixels likewise."""
+        """Spikes (by value) meeting a surviving weight, and pixels and activations (each once) likewise."""
         return int(self.activity.synaptic_events.sum())
 
     def to_json(self) -> dict[str, Any]:
@@ -156,6 +165,8 @@ class Report:
             "layers": self._layers(),
             "provenance": self._provenance(),
         }
+        if self.activity.bound:
+            report["bound"] = True
         if self.activity.verified is not None:
             report["verified"] = vars(self.activity.verified) | {"all_equal": True}
         return report
@@ -180,6 +191,7 @@ class Report:
                 "critical_resource": activity.critical[index].resource,
                 "critical_cycles": activity.critical[index].cycles,
                 "energy_pj": energy[name],
+                "per_weight": vars(self.per_weight[name]) if name in self.per_weight else None,
             }
             for index, name in enumerate(activity.layers)
         ]
@@ -213,41 +225,87 @@ def simulate(
     verify: bool = False,
     images: int | None = None,
     cuts: Mapping[str, Iterable[int]] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    timeline: Timeline | None = None,
 ) -> Report:
     """Run a trace on a chip and price it.
 
     verify: the chip computes its own potentials, spikes, kept tokens and logits, and all must equal the trace.
     images: only the first so many.  cuts: a placement of one's own, as `load_cuts` reads it.
-    progress: called with (images done, images) after each.
+    progress: called with (images done, images) after each.  timeline: is written on the way.
     Raises UserError for what does not fit the chip, an SRAM too slow for its clock, a table of another node,
     or a difference found by verification.
     """
-    whole = trace
+
+    def step(part: Trace) -> Activity:
+        run = partial(engine.run, part, chip, verify=verify, progress=progress, cuts=cuts)
+        return run() if timeline is None else timeline.record(run, _origin(trace, chip))
+
+    return _report(trace, chip, energy, images, step)
+
+
+def bound_report(
+    trace: Trace,
+    chip: Chip,
+    energy: str | Path | EnergyTable = "cmos45",
+    *,
+    images: int | None = None,
+    cuts: Mapping[str, Iterable[int]] | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """What `simulate` would report, without stepping: counts and traffic exact, the rest lower bounds (section B).
+
+    Cycles, latency and energy are at least, `images_per_s` is at most what the report says.
+    The arguments are those of `simulate`, and so is what it raises.
+    """
+    run = partial(engine.run, chip=chip, bound=True, progress=progress, cuts=cuts)
+    return _report(trace, chip, energy, images, run)
+
+
+def _report(
+    trace: Trace,
+    chip: Chip,
+    energy: str | Path | EnergyTable,
+    images: int | None,
+    run: Callable[[Trace], Activity],
+) -> Report:
+    """Price what `run` does with the first images; what cannot be priced is refused before it, not after."""
+    part = trace
     if images is not None:
         if not 1 <= images <= trace.images:
             raise UserError(f"images = {images}: the trace holds {trace.images}")
-        trace = trace.first(images)
+        part = trace.first(images)
     table = energy if isinstance(energy, EnergyTable) else load_energy_table(energy)
     check_access_times(chip)
-    action_prices(chip, table)  # refuses a table that does not belong to the chip before the run, not after it
-    activity = engine.run(trace, chip, verify=verify, progress=progress, cuts=cuts)
+    check_table(chip, table)
+    activity = run(part)
     return Report(
         activity=activity,
         energy=price(activity, chip, table),
         chip=chip,
         table=table,
         area=area_mm2(chip),
-        accuracy=trace.accuracy(),
-        trace_sha256=whole.sha256,
-        trace_provenance=dict(trace.provenance),
+        accuracy=part.accuracy(),
+        trace_sha256=trace.sha256,
+        trace_provenance=dict(part.provenance),
+        per_weight=price_weights(part, chip, table, activity),
     )
+
+
+def _origin(trace: Trace, chip: Chip) -> dict[str, str]:
+    """What a timeline says of the run that it shows."""
+    return {
+        "program": f"sparsespike {__version__}",
+        "trace_sha256": trace.sha256,
+        "chip": chip.name,
+        "chip_sha256": chip_sha256(chip),
+    }
 
 
 class _Saved(BaseModel):
     """What everything that reads a report relies on; further keys are let through."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 class _SavedEnergy(_Saved):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,16 +30,24 @@ class Trees:
 
 def build_trees(chip: Chip, branches: Sequence[tuple[int, Sequence[int]]]) -> Trees:
     """XY trees: one per (router of the producer, routers of the consumers)."""
-    masks = np.zeros((len(branches), chip.routers), np.uint8)
-    for tree, (source, leaves) in enumerate(branches):
-        for leaf in leaves:
-            _add_route(masks[tree], source, leaf, chip.router_columns)
+    columns, routers = chip.router_columns, chip.routers
+    masks = np.array([_table(columns, routers, source, tuple(leaves)) for source, leaves in branches], np.uint8)
+    masks = masks.reshape(len(branches), routers)
     served = (masks[:, :, None] >> np.arange(PORTS)) & 1
     outputs = served.sum(axis=(1, 2), dtype=np.int64)
     leaves_reached = served[:, :, LOCAL].sum(axis=1, dtype=np.int64)
-    routers = (masks > 0).sum(axis=1, dtype=np.int64)
+    visited = (masks > 0).sum(axis=1, dtype=np.int64)
     leaf_of = np.array([min(leaves) for _, leaves in branches], np.int64)
-    return Trees(masks, outputs - leaves_reached, routers, outputs, leaves_reached, leaf_of)
+    return Trees(masks, outputs - leaves_reached, visited, outputs, leaves_reached, leaf_of)
+
+
+@lru_cache(maxsize=4096)  # the layers of a trace share most of their trees
+def _table(columns: int, routers: int, source: int, leaves: tuple[int, ...]) -> NDArray[np.uint8]:
+    """uint8[routers]: the outputs that one tree serves at each router of a mesh."""
+    mask = np.zeros(routers, np.uint8)
+    for leaf in leaves:
+        _add_route(mask, source, leaf, columns)
+    return mask
 
 
 def _add_route(mask: NDArray[np.uint8], source: int, leaf: int, columns: int) -> None:

@@ -1,7 +1,7 @@
 """Seeded traces of any size without torch, for benchmarks and tests.
 
 `synthetic_trace` makes a spiking transformer, `mlp_trace` a stack of linear layers on given spikes, `workload` a named
-benchmark; `builder.Builder` grows any other graph.
+benchmark; `builder.Builder` grows any other graph. With `neuron="relu"` each is a quantised ANN of the same shapes.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -83,7 +83,7 @@ def mlp_trace(recipe: MlpRecipe | None = None, **changes: Any) -> Trace:
     """Linear layers on random spikes, as a trace from another tool has them: no pixels; a head only with `classes`."""
     recipe = replace(recipe or MlpRecipe(), **changes)
     builder = Builder(recipe)
-    shape = (recipe.images, recipe.timesteps, recipe.height * recipe.width, recipe.widths[0])
+    shape = (recipe.images, builder.style.timesteps, recipe.height * recipe.width, recipe.widths[0])
     dense = (builder.rng.random(shape) < recipe.spike_density) * builder.rng.integers(1, recipe.largest + 1, shape)
     kind = builder.rng.random(shape[:3])
     dense[kind < recipe.silent] = 0

@@ -2,6 +2,7 @@
 
 A trace holds an integer spiking network (layer graph, sparse weights, thresholds), the images it saw, every spike that
 it fired, which tokens its selectors kept, and its logits. `model/export.py` writes it; the simulator owns and reads it.
+A quantised ANN of the same layers is a trace too (section M of ARCHITECTURE.md): its "spikes" are 8-bit activations.
 
 Spikes lie in *streams*. A stream covers a grid of tokens (pixels of a map are tokens too); its events are grouped in
 rows, one per (image, timestep, token) in that order, channels ascending. Rows always span the whole grid: tokens that
@@ -24,6 +25,10 @@ KIND, VERSION = "trace", 1
 
 InputKind = Literal["real", "integer", "binary"]
 SelectForm = Literal["learned", "rate", "random"]
+Neuron = Literal["lif", "relu"]
+ProductOrder = Literal["", "qk_first", "kv_first"]
+
+ACTIVATION_MAX = 255  # of a ReLU network: unsigned, 8 bits (M1)
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Numerics:
     A neuron updates as u <- sat((u >> 1) + ((x + bias) << fraction_bits)) and fires and resets to 0 at u >= theta,
     where sat clips to `potential_bits` (signed). Halving by a shift is tau = 2; fraction_bits = timesteps - 1 loses
     nothing. x, the sum of weight times input value, must fit `accumulator_bits` (signed).
+
+    neuron `relu`: no potentials (fraction_bits and potential_bits are 0), one timestep; see `Requant`.
     """
 
     timesteps: int
@@ -41,6 +48,7 @@ class Numerics:
     pixel_bits: int
     accumulator_bits: int
     potential_bits: int
+    neuron: Neuron = "lif"
 
 
 @dataclass(frozen=True)
@@ -140,6 +148,17 @@ class Weights:
         return self.input_channels * self.output_channels * self.taps
 
 
+@dataclass(frozen=True)
+class Requant:
+    """ReLU and requantisation of an integer sum to 8 bits: clip((sum x multiplier + 2^(shift-1)) >> shift, 0, 255).
+
+    multiplier: int32[channels], 1 to 2^15 - 1.  shift: uint8[channels], 1 to 46. In attention one entry for all.
+    """
+
+    multiplier: NDArray[np.int32]
+    shift: NDArray[np.uint8]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layer:
     """A step of the network: reads stream `source`, writes stream `target`.
@@ -160,11 +179,13 @@ class Conv(Layer):
     """Square convolution, stride 1, zero padding kernel // 2, then a neuron per output position and channel.
 
     bias, theta: int32[output channels], in units of the integer sum and of the potential.
+    requant: in place of theta where neurons are `relu`.
     """
 
     weights: Weights
     bias: NDArray[np.int32]
-    theta: NDArray[np.int32]
+    theta: NDArray[np.int32] | None = None
+    requant: Requant | None = None
 
     @property
     def kernel(self) -> int:
@@ -177,17 +198,18 @@ class Linear(Layer):
     """Fully connected over channels, the same for every token, then a neuron per output channel and token.
 
     The fused q, k, v projection is one such layer of 3 x width outputs: q rows, then k, then v.
-    bias, theta: int32[output channels].
+    bias, theta: int32[output channels].  requant: in place of theta where neurons are `relu`.
     """
 
     weights: Weights
     bias: NDArray[np.int32]
-    theta: NDArray[np.int32]
+    theta: NDArray[np.int32] | None = None
+    requant: Requant | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pool(Layer):
-    """Max pooling of a binary stream, which is OR: 3 x 3 windows, stride 2, padding 1."""
+    """Max pooling, of a binary stream OR: 3 x 3 windows, stride 2, padding 1."""
 
     kernel: int = 3
     stride: int = 2
@@ -218,10 +240,14 @@ class Attention(Layer):
 
     source has 3 x width channels (q, k, v, each heads x head width); target has width channels. Keys and values are
     the kept tokens only; theta is one threshold for all channels (paper: 2^F * 8 at scale 1/8 and v_th 1/2).
+    Where neurons are `relu` the product that `order` names is requantised by `inner`, the outcome by `requant` (M6).
     """
 
     heads: int
-    theta: int
+    theta: int = 0
+    order: ProductOrder = ""
+    inner: Requant | None = None
+    requant: Requant | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,8 +294,15 @@ class Trace:
     @cached_property
     def sha256(self) -> str:
         """Checksum of the whole content, as it stands in a saved file."""
-        tensors, header = _flatten(self)
+        from .trace_check import flatten_trace
+
+        tensors, header = flatten_trace(self)
         return checksum(tensors, {"kind": KIND, "version": VERSION, "header": header})
+
+    @cached_property
+    def derived(self) -> dict[Any, Any]:
+        """What follows from the trace alone and was found once, by what it is; no part of its content (bounds.py)."""
+        return {}
 
     def layer(self, name: str) -> Layer:
         """The layer of that name; raises KeyError."""
@@ -314,7 +347,9 @@ def _cut(stream: Stream, rows: int) -> Stream:
 
 def save_trace(trace: Trace, path: str | Path) -> str:
     """Write a trace as one safetensors file, whole or not at all; returns its checksum."""
-    tensors, header = _flatten(trace)
+    from .trace_check import flatten_trace
+
+    tensors, header = flatten_trace(trace)
     return save_tensors(path, KIND, VERSION, tensors, header)
 
 
@@ -328,37 +363,3 @@ def load_trace(path: str | Path) -> Trace:
 
     tensors, header, _ = load_tensors(path, KIND, VERSION)
     return restore_trace(str(path), tensors, header)
-
-
-def _flatten(trace: Trace) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The trace as named arrays and a JSON-able header; `trace_check.restore_trace` is the inverse."""
-    tensors: dict[str, np.ndarray] = {}
-
-    def put(prefix: str, item: Any) -> dict[str, Any]:
-        plain: dict[str, Any] = {}
-        for key, value in vars(item).items():
-            if isinstance(value, np.ndarray):
-                tensors[f"{prefix}/{key}"] = value
-            elif isinstance(value, (Weights, Events)):
-                plain[key] = put(f"{prefix}/{key}", value)
-            else:
-                plain[key] = value
-        return plain
-
-    header = {
-        "numerics": vars(trace.numerics),
-        "streams": [put(f"stream/{stream.name}", stream) for stream in trace.streams.values()],
-        "layers": [
-            {"kind": type(layer).__name__.lower()} | put(f"layer/{layer.name}", layer) for layer in trace.layers
-        ],
-        "images": trace.images,
-        "selectors": len(trace.kept),
-        "shadow": trace.shadow,
-        "provenance": dict(trace.provenance),
-    }
-    tensors |= {f"kept/{index}": kept for index, kept in enumerate(trace.kept)}
-    for name in ("pixels", "logits", "labels"):
-        array = getattr(trace, name)
-        if array is not None:
-            tensors[name] = array
-    return tensors, header

@@ -1,4 +1,4 @@
-"""Rebuilding a trace from a file's arrays and header, and every rule that a trace must obey."""
+"""A trace as a file's arrays and header and back, and every rule that a trace must obey."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import UserError
+from .errors import UserError, nearest
 from .trace import (
     LAYER_KINDS,
     Attention,
@@ -17,11 +17,58 @@ from .trace import (
     Linear,
     Numerics,
     Pool,
+    Requant,
     Select,
     Stream,
     Trace,
     Weights,
 )
+
+MULTIPLIER_MAX = 2**15 - 1  # of a requantisation: with the shift a scale of 15 significant bits (M2)
+SHIFT_MAX = 46  # a 32-bit sum times a multiplier has no bit beyond
+
+
+# Fields that ReLU networks brought; left out at these values, so that a spiking trace keeps its bytes and checksum.
+_SPIKING = {"neuron": "lif", "requant": None, "inner": None, "order": ""}
+
+
+def _stored(item: Any) -> dict[str, Any]:
+    """The fields of a dataclass that a file holds."""
+    return {key: value for key, value in vars(item).items() if key not in _SPIKING or value != _SPIKING[key]}
+
+
+def flatten_trace(trace: Trace) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The trace as named arrays and a JSON-able header; `restore_trace` is the inverse."""
+    tensors: dict[str, np.ndarray] = {}
+
+    def put(prefix: str, item: Any) -> dict[str, Any]:
+        plain: dict[str, Any] = {}
+        for key, value in _stored(item).items():
+            if isinstance(value, np.ndarray):
+                tensors[f"{prefix}/{key}"] = value
+            elif isinstance(value, (Weights, Events, Requant)):
+                plain[key] = put(f"{prefix}/{key}", value)
+            else:
+                plain[key] = value
+        return plain
+
+    header = {
+        "numerics": _stored(trace.numerics),
+        "streams": [put(f"stream/{stream.name}", stream) for stream in trace.streams.values()],
+        "layers": [
+            {"kind": type(layer).__name__.lower()} | put(f"layer/{layer.name}", layer) for layer in trace.layers
+        ],
+        "images": trace.images,
+        "selectors": len(trace.kept),
+        "shadow": trace.shadow,
+        "provenance": dict(trace.provenance),
+    }
+    tensors |= {f"kept/{index}": kept for index, kept in enumerate(trace.kept)}
+    for name in ("pixels", "logits", "labels"):
+        array = getattr(trace, name)
+        if array is not None:
+            tensors[name] = array
+    return tensors, header
 
 
 def restore_trace(where: str, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> Trace:
@@ -50,7 +97,7 @@ def restore_trace(where: str, tensors: Mapping[str, np.ndarray], header: Mapping
 
 
 def _restore(kind: type[Any], prefix: str, plain: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Any:
-    nested = {"weights": Weights, "hidden": Weights, "events": Events}
+    nested = {"weights": Weights, "hidden": Weights, "events": Events, "requant": Requant, "inner": Requant}
     arguments: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
         value = plain.get(field.name)
@@ -104,9 +151,14 @@ def _check_numerics(trace: Trace) -> None:
         "accumulator_bits": (2, 32),
         "potential_bits": (2, 32),
     }
+    neuron = trace.numerics.neuron
+    _need(neuron in ("lif", "relu"), f"numerics.neuron = {neuron!r}; {nearest(str(neuron), ('lif', 'relu'))}")
+    if neuron == "relu":  # M1: no time, no potentials
+        limits |= {"timesteps": (1, 1), "fraction_bits": (0, 0), "potential_bits": (0, 0)}
     for name, (low, high) in limits.items():
         value = getattr(trace.numerics, name)
-        _need(isinstance(value, int) and low <= value <= high, f"numerics.{name} = {value!r}, needs {low} to {high}")
+        allowed = f"{low} to {high}" if low < high else f"{low} where neurons are {neuron!r}"
+        _need(isinstance(value, int) and low <= value <= high, f"numerics.{name} = {value!r}, needs {allowed}")
 
 
 def _check_offsets(offsets: Any, rows: int, entries: int, what: str) -> None:
@@ -190,6 +242,22 @@ def _target(trace: Trace, layer: Layer, channels: int, height: int, width: int, 
     stream = trace.streams[layer.target]
     have, want = (stream.channels, stream.height, stream.width), (channels, height, width)
     _need(have == want, f"{what}: target {layer.target!r} is {have}, needs {want} (channels, height, width)")
+    if _relu(trace):
+        _need(
+            stream.kind == "integer", f"{what}: target {layer.target!r} is {stream.kind}, but activations are integer"
+        )
+
+
+def _relu(trace: Trace) -> bool:
+    return trace.numerics.neuron == "relu"
+
+
+def _check_requant(requant: Any, channels: int, what: str) -> None:
+    _need(isinstance(requant, Requant), f"{what}: missing, but numerics.neuron is 'relu'")
+    _array(requant.multiplier, np.int32, (channels,), f"{what}: multiplier")
+    _array(requant.shift, np.uint8, (channels,), f"{what}: shift")
+    for name, array, high in (("multiplier", requant.multiplier, MULTIPLIER_MAX), ("shift", requant.shift, SHIFT_MAX)):
+        _need(bool(((array >= 1) & (array <= high)).all()), f"{what}: {name} must be 1 to {high}")
 
 
 def _check_neurons(trace: Trace, layer: Conv | Linear, what: str) -> None:
@@ -197,9 +265,15 @@ def _check_neurons(trace: Trace, layer: Conv | Linear, what: str) -> None:
     source, outputs = trace.streams[layer.source], layer.weights.output_channels
     _need(layer.weights.input_channels == source.channels, f"{what}: weights and source differ in channels")
     _array(layer.bias, np.int32, (outputs,), f"{what}: bias")
-    _array(layer.theta, np.int32, (outputs,), f"{what}: theta")
-    _need(bool((layer.theta >= 1).all()), f"{what}: a threshold below 1 fires without input")
     _target(trace, layer, outputs, source.height, source.width, what)
+    if _relu(trace):
+        _need(layer.theta is None, f"{what}: a threshold, but numerics.neuron is 'relu'")
+        _check_requant(layer.requant, outputs, f"{what}: requant")
+        return
+    _need(layer.requant is None, f"{what}: a requantisation, but numerics.neuron is 'lif'")
+    _array(layer.theta, np.int32, (outputs,), f"{what}: theta")
+    assert layer.theta is not None
+    _need(bool((layer.theta >= 1).all()), f"{what}: a threshold below 1 fires without input")
 
 
 def _check_conv(trace: Trace, layer: Conv, what: str) -> None:
@@ -216,7 +290,8 @@ def _check_linear(trace: Trace, layer: Linear, what: str) -> None:
 
 def _check_pool(trace: Trace, layer: Pool, what: str) -> None:
     source = trace.streams[layer.source]
-    _need(source.kind == "binary", f"{what}: only max pooling of a binary stream is defined")
+    kind = "integer" if _relu(trace) else "binary"
+    _need(source.kind == kind, f"{what}: only max pooling of a {kind} stream is defined")
     _need(
         (layer.kernel, layer.stride, layer.padding) == (3, 2, 1), f"{what}: only 3 x 3, stride 2, padding 1 is defined"
     )
@@ -239,10 +314,19 @@ def _check_select(trace: Trace, layer: Select, what: str) -> None:
 
 def _check_attention(trace: Trace, layer: Attention, what: str) -> None:
     source = trace.streams[layer.source]
-    _need(source.kind == "binary", f"{what}: q, k and v must be binary")
+    _need(source.kind == ("integer" if _relu(trace) else "binary"), f"{what}: q, k and v must be binary")
     _need(layer.heads >= 1 and source.channels % (3 * layer.heads) == 0, f"{what}: channels do not split into heads")
-    _need(isinstance(layer.theta, int) and layer.theta >= 1, f"{what}: a threshold below 1 fires without input")
     _target(trace, layer, source.channels // 3, source.height, source.width, what)
+    if _relu(trace):
+        _need(layer.theta == 0, f"{what}: a threshold, but numerics.neuron is 'relu'")
+        allowed = ("qk_first", "kv_first")
+        _need(layer.order in allowed, f"{what}: order = {layer.order!r}; {nearest(str(layer.order), allowed)}")
+        _check_requant(layer.inner, 1, f"{what}: inner")
+        _check_requant(layer.requant, 1, f"{what}: requant")
+        return
+    spiking = layer.order == "" and layer.inner is None and layer.requant is None
+    _need(spiking, f"{what}: an order or a requantisation, but numerics.neuron is 'lif'")
+    _need(isinstance(layer.theta, int) and layer.theta >= 1, f"{what}: a threshold below 1 fires without input")
 
 
 def _check_head(trace: Trace, layer: Head, what: str) -> None:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from .activity import Verified
 from .errors import UserError
 from .kernels.encoder import Flits
-from .kernels.neuron_array import Values, deliver_all, deliver_pixels, fire
+from .kernels.neuron_array import Values, deliver_all, deliver_pixels, fire, requantise
 from .phase import Work
 from .placement import LayerPlan, Placement
-from .trace import Attention, Conv, Head, Linear, Pool, Select, Stream, Trace
+from .trace import ACTIVATION_MAX, Attention, Conv, Head, Linear, Pool, Requant, Select, Stream, Trace
 
 Sums = NDArray[np.int64]
 
@@ -144,9 +144,9 @@ def compare(
     else:
         computed = _fire(trace, plan, image, tokens, sums, tally)
     tally.neurons += 0 if isinstance(layer, Pool) else computed[:, tokens].size
-    tally.spikes += int(computed[:, tokens].sum())
+    tally.spikes += int(np.count_nonzero(computed[:, tokens]))
     if layer.residual:
-        computed = computed + _dense(trace, trace.streams[layer.residual], image)
+        computed = _add(trace, computed, _dense(trace, trace.streams[layer.residual], image))
     expected = _dense(trace, plan.target, image)
     wrong = np.argwhere(computed[:, tokens] != expected[:, tokens])
     if len(wrong):
@@ -172,26 +172,48 @@ def _dense(trace: Trace, stream: Stream, image: int) -> NDArray[np.uint8]:
     return dense.reshape(timesteps, stream.tokens, stream.channels)
 
 
+def _add(trace: Trace, computed: NDArray[np.uint8], residual: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """V2; activations saturate (M2)."""
+    total = computed + residual.astype(np.int64)
+    if trace.numerics.neuron == "relu":
+        total = np.minimum(total, ACTIVATION_MAX)
+    return total.astype(np.uint8)
+
+
 def _fire(
     trace: Trace, plan: LayerPlan, image: int, tokens: NDArray[np.int64], sums: Sums, tally: Tally
 ) -> NDArray[np.uint8]:
-    """V1 on the sums of a layer: uint8[timesteps, tokens, channels]; 0 for tokens that the layer does not work on."""
+    """V1, M2 on the sums of a layer: uint8[timesteps, tokens, channels]; 0 for tokens that it does not work on."""
     layer, numerics = plan.layer, trace.numerics
     assert plan.target is not None
     channels = plan.target.channels
+    bias = np.zeros(channels, np.int64)
     if isinstance(layer, Attention):
-        drive = attend(sums.reshape(numerics.timesteps, -1, 3 * channels), layer.heads, _keys(trace, plan, image))
-        bias, theta = np.zeros(channels, np.int64), np.full(channels, layer.theta, np.int64)
+        drive = attend(sums.reshape(numerics.timesteps, -1, 3 * channels), layer, _keys(trace, plan, image))
     else:
         assert isinstance(layer, (Conv, Linear))
         drive = sums.reshape(numerics.timesteps, -1, channels)
-        bias, theta = layer.bias.astype(np.int64), layer.theta.astype(np.int64)
+        bias = layer.bias.astype(np.int64)
     worked = np.ascontiguousarray(drive[:, tokens])
-    fired = np.zeros(worked.shape, np.uint8)
-    tally.clipped += fire(worked, bias, theta, numerics.fraction_bits, numerics.potential_bits, fired)
+    if layer.requant is not None:
+        fired = _requantised(worked, bias, layer.requant)
+    else:
+        assert layer.theta is not None
+        fired = np.zeros(worked.shape, np.uint8)
+        theta = np.broadcast_to(layer.theta, channels).astype(np.int64)
+        tally.clipped += fire(worked, bias, theta, numerics.fraction_bits, numerics.potential_bits, fired)
     spikes = np.zeros(drive.shape, np.uint8)
     spikes[:, tokens] = fired
     return spikes
+
+
+def _requantised(sums: Sums, bias: NDArray[np.int64], requant: Requant) -> NDArray[np.uint8]:
+    """M2 on an array whose last axis are channels."""
+    channels = sums.shape[-1]
+    multiplier, shift = (np.broadcast_to(part, channels).astype(np.int64) for part in vars(requant).values())
+    outputs = np.zeros((sums.size // channels, channels), np.uint8)
+    requantise(np.ascontiguousarray(sums).reshape(outputs.shape), bias, multiplier, shift, outputs)
+    return outputs.reshape(sums.shape)
 
 
 def _keys(trace: Trace, plan: LayerPlan, image: int) -> NDArray[np.bool_]:
@@ -199,20 +221,32 @@ def _keys(trace: Trace, plan: LayerPlan, image: int) -> NDArray[np.bool_]:
     return mask
 
 
-def attend(qkv: Sums, heads: int, keys: NDArray[np.bool_]) -> Sums:
-    """(Q K^T) V per head on spikes, keys and values from the tokens in the mask.
+def attend(qkv: Sums, layer: Attention, keys: NDArray[np.bool_]) -> Sums:
+    """(Q K^T) V per head, keys and values from the tokens in the mask; of activations as M6 says.
 
     qkv: int64[timesteps, tokens, 3 x heads x width].  keys: bool[tokens].
     Returns int64[timesteps, tokens, heads x width].
     """
     timesteps, tokens, channels = qkv.shape
-    q, k, v = qkv.reshape(timesteps, tokens, 3, heads, channels // 3 // heads).transpose(2, 0, 3, 1, 4)
-    product = q @ (k[:, :, keys].transpose(0, 1, 3, 2) @ v[:, :, keys])
+    split = qkv.reshape(timesteps, tokens, 3, layer.heads, channels // 3 // layer.heads)
+    q, k, v = split.transpose(2, 0, 3, 1, 4)
+    k, v = k[:, :, keys].swapaxes(-1, -2), v[:, :, keys]
+    if layer.inner is None:  # exact in any order
+        product = q @ (k @ v)
+    elif layer.order == "kv_first":
+        product = q @ _inner(k @ v, layer.inner)
+    else:
+        product = _inner(q @ k, layer.inner) @ v
     return np.ascontiguousarray(product.transpose(0, 2, 1, 3)).reshape(timesteps, tokens, channels // 3)
 
 
+def _inner(product: Sums, requant: Requant) -> Sums:
+    """M6: the first product as the operand of the second."""
+    return _requantised(product, np.zeros(product.shape[-1], np.int64), requant).astype(np.int64)
+
+
 def _pool(spikes: NDArray[np.uint8], source: Stream) -> NDArray[np.uint8]:
-    """S1: OR over 3 x 3 windows, stride 2, padding 1: uint8[timesteps, tokens, channels]."""
+    """S1, M5: the largest of 3 x 3 windows, stride 2, padding 1: uint8[timesteps, tokens, channels]."""
     maps = spikes.reshape(len(spikes), source.height, source.width, source.channels)
     padded = np.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)))
     height, width = (source.height + 1) // 2, (source.width + 1) // 2

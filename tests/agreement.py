@@ -3,7 +3,10 @@
 from itertools import zip_longest
 from math import isclose
 
+import numpy as np
 from sparsespike.simulator.activity import Action, Cause
+from sparsespike.simulator.bounds import bound
+from sparsespike.simulator.engine import run
 
 KINDS = {
     "sweep": "neuron_sweep",
@@ -58,4 +61,35 @@ def log_differences(logs, slow):
             pairs = zip_longest(lines, expected)
             line = next(pair for pair in pairs if pair[0] != pair[1])
             found.append(f"image {image}, layer {layer}: log line {line[0]}, the oracle {line[1]}")
+    return found
+
+
+def bounds_of(trace, chip):
+    """What `excesses` compares with a run: bounds stepwise and not, and the run without stepping."""
+    return bound(trace, chip), bound(trace, chip, stepwise=False), run(trace, chip, bound=True)
+
+
+def excesses(bounds, fast, known, activity):
+    """Where lower bounds exceed a run, or what is exact without a clock differs.
+
+    bounds, fast: stepwise and not.  known: the run without stepping.
+    """
+    ends = np.cumsum(activity.cycles).reshape(activity.cycles.shape)
+    pairs = {
+        "cycles of a layer": (bounds.alone, activity.cycles),
+        "end of a layer": (bounds.ends, ends),
+        "latency": (bounds.latency, activity.latency),
+        "cycles of a layer, not stepwise": (fast.alone, bounds.alone),
+        "end of a layer, not stepwise": (fast.ends, bounds.ends),
+        "latency, not stepwise": (fast.latency, bounds.latency),
+        "total cycles": (np.array(known.total_cycles), np.array(activity.total_cycles)),
+        "causes": (known.causes, activity.causes),
+    }
+    found = []
+    for what, (least, true) in pairs.items():
+        for place in map(tuple, np.argwhere(least > true)[:1]):
+            found.append(f"{what} {place}: bound {least[place]}, {true[place]} in truth")
+    for what in ("counts", "synaptic_events", "spikes", "imbalance", "placed", "critical", "cuts"):
+        if not np.array_equal(getattr(known, what), getattr(activity, what)):
+            found.append(f"{what} {getattr(known, what)} without stepping, {getattr(activity, what)} in truth")
     return found

@@ -95,11 +95,14 @@ class Case:
 
 
 @cache
-def make_case(seed):
-    """The case of a seed; mostly several cores and layers."""
+def make_case(seed, neuron=None):
+    """The case of a seed; mostly several cores and layers. neuron: None makes every seventh an ANN."""
+    neuron = neuron or ("relu" if seed % 7 == 6 else "lif")
     rng = np.random.default_rng([7, seed])
     chip = _random_chip(rng)
-    trace = _random_trace(rng, chip)
+    trace = _random_trace(rng, chip, neuron)
+    if neuron == "relu":
+        chip = _ann_chip(rng, chip, trace)
     return Case(seed, _maybe_pipelined(rng, _fitted(rng, chip, trace), trace), trace)
 
 
@@ -171,8 +174,16 @@ def _random_chip(rng):
     )
 
 
-def _random_trace(rng, chip):
+def _ann_chip(rng, chip, trace):
+    """M3, M6: values in one flit or in a few; the order of products that the trace has, or its choice."""
+    orders = [layer.order for layer in trace.layers if isinstance(layer, Attention)]
+    order = orders[0] if len(set(orders)) == 1 and rng.random() < 0.5 else "auto"
+    return chip.replace({"mesh.value_bits": _pick(rng, 8, 8, 7, 6, 4), "attention.order": order})
+
+
+def _random_trace(rng, chip, neuron):
     style = Style(
+        neuron=neuron,
         images=_pick(rng, 1, 1, 2, 3),
         timesteps=_pick(rng, 1, 2, 3, 4),
         weight_density=_pick(rng, 0.1, 0.3, 0.3, 0.6, 1.0),
@@ -192,6 +203,7 @@ def _given(rng, builder, channels, height, width, largest):
     """A stream that no layer writes, with silent rows and full ones."""
     style = builder.style
     shape = (style.images, style.timesteps, height * width, channels)
+    largest *= 28 if style.neuron == "relu" else 1  # up to 252
     dense = (rng.random(shape) < style.spike_density) * rng.integers(1, largest + 1, shape)
     kind = rng.random(shape[:3])
     dense[kind < 0.2] = 0
@@ -227,7 +239,7 @@ def _stem(rng, builder, channels):
         last = index > 0 and builder.streams[stream].channels == channels
         kernel = _pick(rng, 1, 3, 3, 3, 5)
         stream = builder.conv(f"conv{index}", stream, channels, kernel, stream if last and rng.random() < 0.7 else "")
-        if builder.streams[stream].kind == "binary" and height > 2 and rng.random() < 0.3:
+        if builder.streams[stream].kind == builder.neurons.kind and height > 2 and rng.random() < 0.3:
             stream = builder.pool(f"pool{index}", stream)
     return stream
 
@@ -252,7 +264,8 @@ def _transformer(rng, builder):
             left = int(rng.integers(1, left + 1))
             builder.select(f"select{block}", stream, left, _form(rng))
         fused = builder.linear(f"qkv{block}", stream, 3 * width)
-        mixed = builder.attention(f"attention{block}", fused, heads)
+        order = _pick(rng, None, "qk_first", "kv_first") if builder.style.neuron == "relu" else None
+        mixed = builder.attention(f"attention{block}", fused, heads, order=order)
         stream = builder.linear(f"projection{block}", mixed, width, stream)
         if rng.random() < 0.6:
             wide = builder.linear(f"fc1-{block}", stream, int(rng.integers(1, 4)) * width)
@@ -322,7 +335,7 @@ def _attention_words(setting, rng):
             d = setting.heads_of(layer)[1]
             tokens = setting.source(layer).height * setting.source(layer).width
             forms = {"qk_first": tokens + tokens * d, "kv_first": d * d + tokens * d}
-            needed = max(needed, forms.get(setting.chip.attention.order, forms["qk_first"]))
+            needed = max(needed, forms.get(layer.order or setting.chip.attention.order, forms["qk_first"]))
             if rng.random() < 0.5:
                 needed = max(needed, *forms.values())
     return needed

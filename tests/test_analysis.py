@@ -145,8 +145,11 @@ def test_figures_have_axes_with_units_and_one_bar_per_thing(
     ends = [max(p.get_x() + p.get_width() for p in cycles.patches if round(p.get_y() + 0.39) == n) for n in range(3)]
     layers = reports["mesh16"]["layers"]
     assert ends == pytest.approx([layer["cycles"] / 2e3 for layer in layers[:3]])  # type: ignore[index]
-    # a veil for every token that was dropped
-    assert [len(ax.patches) for ax in tokens] == [0] * 2 + [64 - kept.shape[1] for kept in trace.kept for _ in range(2)]
+    # a veil over every token that was dropped, and over no other; none on the untouched images
+    assert [len(ax.images) for ax in tokens] == [1] * 2 + [2] * (2 * len(trace.kept))
+    for at, ax in enumerate(tokens[2:]):
+        opaque = np.asarray(ax.images[1].get_array())[..., 3].reshape(-1) > 0
+        assert np.array_equal(np.flatnonzero(~opaque), trace.kept[at // 2][at % 2])
 
 
 def test_figures_leave_the_users_matplotlib_alone(tmp_path: Path) -> None:

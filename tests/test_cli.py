@@ -13,10 +13,11 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from sparsespike import UserError, cli, load_trace
+from sparsespike.analysis.single import RunRequest
 from sparsespike.simulator.files import HEADER_KEY, save_tensors
 from sparsespike.simulator.hardware import chip_text
 
-COMMANDS = ("demo", "train", "trace", "simulate", "compare", "sweep", "front", "plot", "hardware", "inspect")
+COMMANDS = ("demo", "train", "trace", "simulate", "diff", "compare", "sweep", "front", "plot", "hardware", "inspect")
 
 
 def run(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
@@ -68,6 +69,16 @@ def test_train_offers_what_the_model_room_takes() -> None:
 
     fields = {field.name: field.default for field in dataclasses.fields(TrainRequest)}
     assert {name: default for name, (default, _) in cli.TRAIN_OPTIONS.items()} == fields
+
+
+def test_simulate_offers_what_a_run_takes() -> None:
+    """In its order, with its defaults; where the word on the command line is another, none at all."""
+    fields = {field.name: field.default for field in dataclasses.fields(RunRequest)}
+    spelled = {name: default for name, (_, default) in cli.SIMULATE_OPTIONS.items()}
+    assert [name for name in spelled if not name.startswith("timeline_")] == list(fields)
+    assert [name for name in spelled if name not in fields] == ["timeline_cycles", "timeline_events"]
+    assert (spelled.pop("trace"), spelled.pop("settings")) == (cli.REQUIRED, None)
+    assert {name: fields.get(name) for name in spelled} == spelled
 
 
 @pytest.mark.parametrize(
@@ -174,6 +185,7 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "memory too small": (lambda t, d: ["simulate", t, "--set", "core.weight_kib=0.0625"], "weight"),
     "bad TOML": (lambda t, d: ["simulate", t, "--hardware", _file(d, "c.toml", "a = = 1")], "not valid TOML"),
     "unknown key in a file": (lambda t, d: ["simulate", t, "--hardware", _chip(d, "lanes =", "lames =")], "core.lames"),
+    "a bound to verify": (lambda t, d: ["simulate", t, "--bound", "--verify"], "no flit moves"),
     "missing placement": (lambda t, d: ["simulate", t, "--placement", d / "cuts.toml"], "cannot be read"),
     "placement of no layer": (
         lambda t, d: ["simulate", t, "--placement", _file(d, "c.toml", "[cuts]\nhaed = [0]")],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from agreement import differences, log_differences
+from agreement import bounds_of, differences, excesses, log_differences
 from cases import chip_with, make_case
 from oracle import simulate_slowly
 from oracle.dram import Memory
@@ -34,10 +34,11 @@ def slow(seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_simulator_equals_the_oracle(seed):
-    """Cycles, causes, counts, critical resources, and every event of the log in its cycle and place."""
+    """Cycles, causes, counts, critical resources, and every event of the log in its cycle and place; no bound above."""
     case, logs = make_case(seed), {}
     result = run(case.trace, case.chip, watch=lambda image, layer, rows: logs.update({(image, layer): read_log(rows)}))
     found = differences(result, slow(seed)) + log_differences(logs, slow(seed))
+    found += excesses(*bounds_of(case.trace, case.chip), result)
     assert not found, f"seed {seed}: {len(found)} differences, the first:\n" + "\n".join(found[:5])
 
 
@@ -88,6 +89,11 @@ SIGNS = {
     "ranking": lambda index, case, result: result.counts[index]["SCORE_COMPARE"] > 0,
     "attention": lambda index, case, result: result.counts[index]["AND_POPCOUNT"] > 0,
     "pools": lambda index, case, result: result.counts[index]["POOL_OR"] > 0,
+    "ANNs": lambda index, case, result: case.trace.numerics.neuron == "relu",
+    "activations in several flits": lambda index, case, result: (
+        case.trace.numerics.neuron == "relu" and case.chip.mesh.value_bits < 8
+    ),
+    "attention of an ANN": lambda index, case, result: result.counts[index]["ATTENTION_MAC"] > 0,
     "layers cut by tokens": lambda index, case, result: (
         case.chip.core.partition == "token" and isinstance(case.trace.layers[index], Linear)
     ),

@@ -250,6 +250,7 @@ def test_the_first_images_alone_run_as_they_do_among_all(trace, images):
     part = simulate(trace, chip, images=images, progress=lambda *step: done.append(step))
     assert part.cycles_per_image == simulate(trace, chip).cycles_per_image[:images]
     assert done == [(number, images) for number in range(1, images + 1)]
+    assert part.trace_sha256 == trace.sha256  # of the file that was given, whatever part of it ran
     assert part.accuracy == near({1: 1.0, 2: 1 / 2, 3: 2 / 3}[images])
 
 

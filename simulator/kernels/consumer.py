@@ -9,13 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiler import inner_kernel
+from .compiler import inlined_kernel, inner_kernel
 from .log import RELEASE, SWEEP, name_step, write
 from .schedule import UNKNOWN, let_in, pass_moment
 
 # What a node's cycles are spent on; program.py splits SERVICE by the causes of rule R4.
 SERVICE, GRANT_WAIT, FIFO_EMPTY, NETWORK, NEURON_SWEEP, BARRIER = range(6)
 SPENDINGS = 6
+
+BEYOND = np.int32(2**31 - 1)  # all numbers of steps
 
 
 class Steps(NamedTuple):
@@ -33,53 +35,54 @@ class Steps(NamedTuple):
 
 
 class Consumers(NamedTuple):
-    """The consumers of all layers at work."""
+    """The consumers of all layers at work: that of layer l behind output L of router r has the number l x routers + r.
 
-    at: np.ndarray  # int32[layers, routers]: the layer's consumer behind a router's output L, NONE for none
-    node: np.ndarray  # int32[consumers]
+    Where a layer has none, the number is not used.
+    """
+
     sweep: np.ndarray  # int64[consumers]: cycles per closed output and timestep
     expected: np.ndarray  # int32[consumers]: end-of-token flits per step (F3)
     first: np.ndarray  # int32[consumers]: its first step, NONE for none
-    router: np.ndarray  # int32[nodes]
-    node_at: np.ndarray  # int32[routers]: NONE for none
+    release: np.ndarray  # int32[consumers]: the moment of its first release where layers are tied (schedule.py)
+    nodes: np.ndarray  # int64[nodes]: routers with a node that takes flits in
+    last: np.ndarray  # int32[nodes]: the consumer of the node's first layer
+    routers: int
     contexts: int
     fifo_flits: int
     begin: int  # cycle from which time counts (L3)
 
 
 class NodeState(NamedTuple):
-    """Registers of all nodes; modified in place."""
+    """Registers of the nodes, by router; modified in place."""
 
-    looks: np.ndarray  # int64[nodes, fifo_flits]: ring of the last look-up cycles
-    slot: np.ndarray  # int32[nodes]: next place in the ring
-    room: np.ndarray  # int64[nodes]: first cycle in which output L may grant again (C1)
-    taken: np.ndarray  # int64[nodes]: cycle in which the last flit left the look-up register
-    free: np.ndarray  # int64[nodes]: end of the last service
-    swept: np.ndarray  # int64[nodes]: cycle from which the next sweep may begin
-    released: np.ndarray  # int64[nodes]: cycle of the last release
-    last: np.ndarray  # int32[nodes]: consumer of the last flit; before the first, that of the node's first layer
+    looks: np.ndarray  # int64[routers x fifo_flits]: rings of the last look-up cycles
+    slot: np.ndarray  # int32[routers]: next place in the ring
+    taken: np.ndarray  # int64[routers]: cycle in which the last flit left the look-up register
+    free: np.ndarray  # int64[routers]: end of the last service
+    swept: np.ndarray  # int64[routers]: cycle from which the next sweep may begin
+    released: np.ndarray  # int64[routers]: cycle of the last release
+    last: np.ndarray  # int32[routers]: consumer of the last flit; before the first, that of the node's first layer
 
 
 class ConsumerState(NamedTuple):
     """Registers of all consumers; modified in place."""
 
     step: np.ndarray  # int32[consumers]: the step to be swept next, NONE after the last
-    flits: np.ndarray  # int64[consumers]: flits taken so far
+    upcoming: np.ndarray  # int32[consumers]: its number there; beyond all numbers after the last
     ends: np.ndarray  # int32[consumers, contexts]: end-of-token flits that have come for each open step
     closed: np.ndarray  # int64[consumers, contexts]: when a step closed that is not swept yet, UNKNOWN for the others
-    spent: np.ndarray  # int64[consumers, SPENDINGS]: cycles (C9, L10)
+    spent: np.ndarray  # int64[consumers x SPENDINGS]: cycles (C9, L10)
 
 
 def new_nodes(consumers):
     """Idle nodes."""
-    nodes = consumers.router.size
-    begin = np.full(nodes, consumers.begin, np.int64)
-    last = np.zeros(nodes, np.int32)
-    last[consumers.node[::-1]] = np.arange(consumers.node.size)[::-1]
+    routers = consumers.routers
+    begin = np.full(routers, consumers.begin, np.int64)
+    last = np.zeros(routers, np.int32)
+    last[consumers.nodes] = consumers.last
     return NodeState(
-        np.full((nodes, consumers.fifo_flits), -1, np.int64),
-        np.zeros(nodes, np.int32),
-        np.zeros(nodes, np.int64),
+        np.full(routers * consumers.fifo_flits, -1, np.int64),
+        np.zeros(routers, np.int32),
         begin.copy(),
         begin.copy(),
         begin.copy(),
@@ -90,104 +93,112 @@ def new_nodes(consumers):
 
 def new_consumers(consumers):
     """Consumers before their first flit."""
-    count = consumers.node.size
+    count = consumers.first.size
     return ConsumerState(
         consumers.first.copy(),
-        np.zeros(count, np.int64),
+        np.where(consumers.first >= 0, 0, BEYOND).astype(np.int32),
         np.zeros((count, consumers.contexts), np.int32),
         np.full((count, consumers.contexts), UNKNOWN, np.int64),
-        np.zeros((count, SPENDINGS), np.int64),
+        np.zeros(count * SPENDINGS, np.int64),
     )
 
 
-@inner_kernel
-def keep_look(nodes, node, look):
-    """Remember when a flit leaves the FIFO: the one `fifo_flits` places behind it may be granted a cycle later (C1)."""
-    following = nodes.slot[node] + 1
-    if following == nodes.looks.shape[1]:
-        following = 0
-    nodes.looks[node, nodes.slot[node]] = look
-    nodes.slot[node] = following
-    nodes.room[node] = nodes.looks[node, following] + 1
+@inlined_kernel
+def keep_look(nodes, router, fifo_flits, look):
+    """Remember when a flit leaves the FIFO: the one `fifo_flits` places behind it may be granted a cycle later (C1).
 
-
-@inner_kernel
-def take(nodes, state, consumer, node, cycles, granted, sent, arrival):
-    """Take one flit in; book the cycles since the last service, and those of this one (C1, C9).
-
-    cycles: its service.  granted, sent: when its step was granted, and when its producer sent it.
-    Returns the cycles of its look-up and of its start.
+    Returns the first cycle in which output L may grant again.
     """
-    before = nodes.free[node]
-    look = max(arrival, nodes.taken[node])
-    start = max(look + 1, before)
-    waited = min(start, max(before, granted))
-    empty = min(start, max(waited, sent))
-    state.spent[consumer, GRANT_WAIT] += waited - before
-    state.spent[consumer, FIFO_EMPTY] += empty - waited
-    state.spent[consumer, NETWORK] += start - empty
-    state.spent[consumer, SERVICE] += cycles
-    state.flits[consumer] += 1
-    keep_look(nodes, node, look)
-    nodes.taken[node] = start
-    nodes.free[node] = start + cycles
-    nodes.last[node] = consumer
-    return look, start
+    slot, first = nodes.slot[router], router * fifo_flits
+    nodes.looks[np.uint64(first + slot)] = look
+    slot = slot + 1 if slot + 1 < fifo_flits else 0
+    nodes.slot[router] = slot
+    return nodes.looks[np.uint64(first + slot)] + 1
 
 
-@inner_kernel
-def count_end(registers, consumers, steps, consumer, step, log):
+@inlined_kernel
+def take(nodes, state, consumer, router, look, cycles):
+    """Take one flit from the look-up register as soon as the adders are free; returns the cycle (C1)."""
+    start = max(look + 1, nodes.free[router])
+    state.spent[consumer * SPENDINGS + SERVICE] += cycles
+    nodes.taken[router] = start
+    nodes.last[router] = consumer
+    return start
+
+
+@inlined_kernel
+def book_wait(registers, consumer, router, step, flit, start):
+    """Book the cycles between the services of two flits (C9)."""
+    before, spent, first = registers.nodes.free[router], registers.consumers.spent, consumer * SPENDINGS
+    waited = min(start, max(before, registers.grants.granted[step]))
+    empty = min(start, max(waited, registers.producers.sent[flit]))
+    spent[first + GRANT_WAIT] += waited - before
+    spent[first + FIFO_EMPTY] += empty - waited
+    spent[first + NETWORK] += start - empty
+
+
+@inlined_kernel
+def count_end(registers, consumers, steps, consumer, router, step, log):
     """Count an end-of-token flit; the last one closes the step (C3), and closed steps are swept in order.
 
-    registers: those of the event loop, modified in place.
+    registers: those of the event loop, modified in place.  Returns whether the step was open, as it should.
     """
     state, context = registers.consumers, steps.context[step]
+    in_order = steps.local[step] >= state.upcoming[consumer]
     state.ends[consumer, context] += 1
-    if state.ends[consumer, context] < consumers.expected[consumer]:
-        return
-    state.ends[consumer, context] = 0
-    state.closed[consumer, context] = registers.nodes.free[consumers.node[consumer]]
+    if state.ends[consumer, context] == consumers.expected[consumer]:
+        state.ends[consumer, context] = 0
+        close_step(registers, consumers, steps, consumer, router, step, log)
+    return in_order
+
+
+@inner_kernel
+def close_step(registers, consumers, steps, consumer, router, step, log):
+    """A step has closed: sweep it, and whatever closed before it and waited for it."""
+    state = registers.consumers
+    state.closed[consumer, steps.context[step]] = registers.nodes.free[router]
     # Where steps have different producers, a later one may close before an earlier one, and waits for its sweep.
     upcoming = state.step[consumer]
     while upcoming >= 0 and state.closed[consumer, steps.context[upcoming]] != UNKNOWN:
-        sweep(registers, consumers, steps, consumer, upcoming, log)
+        sweep(registers, consumers, steps, consumer, router, upcoming, log)
         upcoming = steps.after[upcoming]
         state.step[consumer] = upcoming
+        state.upcoming[consumer] = steps.local[upcoming] if upcoming >= 0 else BEYOND
 
 
 @inner_kernel
-def sweep(registers, consumers, steps, consumer, step, log):
+def sweep(registers, consumers, steps, consumer, router, step, log):
     """Sweep a closed step and release it (C4 to C6)."""
-    nodes, closed = registers.nodes, registers.consumers.closed
-    node, context = consumers.node[consumer], steps.context[step]
-    begin = max(closed[consumer, context], nodes.swept[node])
+    nodes, closed, context = registers.nodes, registers.consumers.closed, steps.context[step]
+    begin = max(closed[consumer, context], nodes.swept[router])
     length = steps.sweeps[step] * consumers.sweep[consumer]
     release = begin + length + 1
     closed[consumer, context] = UNKNOWN
-    nodes.swept[node] = begin + max(np.int64(1), length)
-    nodes.released[node] = release
-    if log.enabled:
+    nodes.swept[router] = begin + max(np.int64(1), length)
+    nodes.released[router] = release
+    if log is not None:
         named = name_step(log, steps.layer[step], steps.local[step])
-        write(log, begin, consumers.router[node], SWEEP, named)
-        write(log, release, consumers.router[node], RELEASE, named)
+        write(log, begin, router, SWEEP, named)
+        write(log, release, router, RELEASE, named)
     following = steps.following[step]
     if following >= 0:
         let_in(registers.grants, following, release + 1)
-    if registers.jobs.release.size > 0:
-        moment = registers.jobs.release[consumer] + steps.local[step]
+    if registers.jobs.length.size > 0:
+        moment = consumers.release[consumer] + steps.local[step]
         pass_moment(registers.jobs, registers.grants, moment, release)
 
 
 @inner_kernel
-def finish(nodes, state, jobs):
+def finish(consumers, nodes, state, jobs):
     """End of the run (C8, L9), after booking every node's last cycles (C9)."""
     end = np.int64(0)
     for moment in range(jobs.known.size - jobs.length.size, jobs.known.size):
         end = max(end, jobs.known[moment])
-    for node in range(nodes.released.size):
-        end = max(end, nodes.released[node] + 1)
-    for node in range(nodes.released.size):
-        consumer, last = nodes.last[node], nodes.released[node]
-        state.spent[consumer, NEURON_SWEEP] += last - nodes.free[node]
-        state.spent[consumer, BARRIER] += end - last
+    for node in range(consumers.nodes.size):
+        end = max(end, nodes.released[consumers.nodes[node]] + 1)
+    for node in range(consumers.nodes.size):
+        router = consumers.nodes[node]
+        first, last = nodes.last[router] * SPENDINGS, nodes.released[router]
+        state.spent[first + NEURON_SWEEP] += last - nodes.free[router]
+        state.spent[first + BARRIER] += end - last
     return end

@@ -13,7 +13,6 @@ PLACE = 32  # an event's number is its kind x PLACE + where it happened: output 
 class Log(NamedTuple):
     """Rows (cycle, unit, event, value); a unit is the number of a router. Written in place, in no order."""
 
-    enabled: bool
     rows: np.ndarray  # int64[rows, 4]
     filled: np.ndarray  # int64[1]
     end_shift: int  # lowest bit of each field of a packed flit (F4)

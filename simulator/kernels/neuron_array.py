@@ -1,10 +1,10 @@
-"""The values: what arriving flits add to accumulators (R5), and what neurons make of the sums (V1)."""
+"""The values: what arriving flits add to accumulators (R5), and what neurons make of the sums (V1, M2)."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from .compiler import inner_kernel, kernel
+from .compiler import inlined_kernel, kernel
 
 
 class Values(NamedTuple):
@@ -28,10 +28,11 @@ class Values(NamedTuple):
     sums: np.ndarray  # int64[slots, outputs]; modified in place
 
 
-@inner_kernel
+@inlined_kernel
 def deliver(values, consumer, event, step, flit_values, flit):
     """Add one event's values, times the consumer's weights, to the sums. flit_values: uint8[flits, batch]."""
-    border, channel = event // values.channels, event % values.channels
+    border = event // values.channels if event >= values.channels else 0  # mostly 0, and a division takes its time
+    channel = event - border * values.channels
     for at in range(flit_values.shape[1]):
         value = np.int64(flit_values[flit, at])
         if value == 0:
@@ -54,7 +55,7 @@ def deliver_all(values, flits, arrivals, first_step, last_step, first_consumer):
             deliver(values, consumer, flits.event[flit], step - first_step, flits.values, flit)
 
 
-@inner_kernel
+@inlined_kernel
 def add_rows(values, consumer, border, channel, slot, value):
     """Add a value through the rows of the taps that are valid in a border class (R5)."""
     core = values.core[consumer]
@@ -62,9 +63,11 @@ def add_rows(values, consumer, border, channel, slot, value):
         if not values.valid[border, tap]:
             continue
         row = channel * values.taps + tap
-        target = slot + values.reach[tap]
-        for at in range(values.share[row, core], values.share[row, core + 1]):
-            values.sums[target, values.outputs[at]] += np.int64(values.weights[at]) * value
+        first, stop = values.share[row, core], values.share[row, core + 1]
+        sums = values.sums[slot + values.reach[tap]]
+        outputs, weights = values.outputs[first:stop], values.weights[first:stop]
+        for at in range(outputs.size):
+            sums[outputs[at]] += np.int64(weights[at]) * value
 
 
 @kernel
@@ -90,6 +93,21 @@ def fire(sums, bias, theta, fraction_bits, potential_bits, spikes):
                     spikes[timestep, token, channel] = 1
                     potential = np.int64(0)
     return clipped
+
+
+@kernel
+def requantise(sums, bias, multiplier, shift, outputs):
+    """ReLU and requantisation to unsigned 8 bits (M2).
+
+    sums: int64[places, channels].  bias, multiplier, shift: int64[channels].
+    outputs: uint8[places, channels]; written in place.
+    """
+    places, channels = sums.shape
+    for place in range(places):
+        for channel in range(channels):
+            half = np.int64(1) << (shift[channel] - 1)
+            value = ((sums[place, channel] + bias[channel]) * multiplier[channel] + half) >> shift[channel]
+            outputs[place, channel] = min(max(value, 0), 255)
 
 
 @kernel

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .alarms import NEVER
 from .compiler import inner_kernel
-from .router import NEVER
 
 UNKNOWN = NEVER  # a cycle that is not known yet
 NONE = -1
@@ -26,7 +26,6 @@ class Jobs(NamedTuple):
     hanging: np.ndarray  # int32[hanging, 2]: (job, its delay behind the moment), or (NONE - gate, 0)
     start: np.ndarray  # int64[moments + 1]: moment m has hanging[start[m] : start[m + 1]]
     gated: np.ndarray  # int32[gates, 2]: first step and end of the steps that a gate holds back
-    release: np.ndarray  # int64[consumers]: the moment of each consumer's first step; the others follow it
     waiting: np.ndarray  # int32[jobs]: moments that it still waits for
     due: np.ndarray  # int64[jobs]: latest of those that have passed, with their delays
     free: np.ndarray  # int64[units]: end of its last job
@@ -40,12 +39,13 @@ class Grants(NamedTuple):
     need: np.ndarray  # int32[steps]: consumers and gates that still have to let the step in
     latest: np.ndarray  # int64[steps]: latest of those that have
     granted: np.ndarray  # int64[steps]: cycle of the grant, UNKNOWN before
+    news: np.ndarray  # int64[1]: grants and moments that have become known
 
 
 def new_grants(need):
     """Steps that need nothing are granted at cycle 0. need: int32[steps]."""
     granted = np.where(need == 0, np.int64(0), np.int64(UNKNOWN))
-    return Grants(need.copy(), np.zeros(need.size, np.int64), granted)
+    return Grants(need.copy(), np.zeros(need.size, np.int64), granted, np.ones(1, np.int64))
 
 
 def no_jobs():
@@ -53,7 +53,7 @@ def no_jobs():
     none = np.zeros(0, np.int64)
     few = np.zeros(0, np.int32)
     pairs = np.zeros((0, 2), np.int32)
-    return Jobs(none, few, pairs, none, pairs, none, few.copy(), none.copy(), none.copy(), none.copy(), few.copy())
+    return Jobs(none, few, pairs, none, pairs, few.copy(), none.copy(), none.copy(), none.copy(), few.copy())
 
 
 @inner_kernel
@@ -64,6 +64,7 @@ def let_in(grants, step, cycle):
     if grants.need[step] > 0:
         return False
     grants.granted[step] = grants.latest[step]
+    grants.news[0] += 1
     return True
 
 
@@ -77,6 +78,7 @@ def pass_moment(jobs, grants, moment, cycle):
     while depth > 0:
         depth -= 1
         passed = jobs.stack[depth]
+        grants.news[0] += 1
         for at in range(jobs.start[passed], jobs.start[passed + 1]):
             job = jobs.hanging[at, 0]
             if job < 0:

@@ -1,4 +1,4 @@
-"""Section W: what a layer did on an image, from its flits and its placement; no clock."""
+"""Sections W and M: what a layer did on an image, from its flits and its placement; no clock."""
 
 from collections import Counter
 
@@ -13,12 +13,13 @@ class Counts:
     def __init__(self, run):
         self.run, self.setting, self.chip, self.layer = run, run.setting, run.chip, run.layer
         self.actions, self.synaptic = Counter(), 0
-        self._placed = {}
+        self._placed, self._met = {}, set()
         self.spikes = self._spikes_in()
         if run.stream.kind == "real":
             self._pixels()
         elif isinstance(self.layer, Pool):
-            self.actions["POOL_OR"] += self.setting.timesteps * run.grid * run.stream.channels
+            pooled = "POOL_MAX" if self.setting.ann else "POOL_OR"
+            self.actions[pooled] += self.setting.timesteps * run.grid * run.stream.channels
         else:
             self._flits()
             self._scans()
@@ -66,10 +67,17 @@ class Counts:
         """W1, W7: an event flit on one core."""
         service = self.run.event_service(core, flit)
         self._reads(service)
+        met = self._survivors(core, flit.channel, flit.step.token)
+        if self.setting.ann:
+            self.actions["MULTIPLY_ADD"] += service.weights
+            came = (core, flit.step, flit.channel)
+            self.synaptic += 0 if came in self._met else met  # M4: once, in however many flits
+            self._met.add(came)
+            return
         for value in flit.values:
             if value:
                 self.actions["ADD" if value == 1 else "MULTIPLY_ADD"] += service.weights
-        self.synaptic += sum(flit.values) * self._survivors(core, flit.channel, flit.step.token)
+        self.synaptic += sum(flit.values) * met
 
     def _reads(self, service):
         """W1."""
@@ -123,7 +131,7 @@ class Counts:
             self.actions["SCORE_COMPARE"] += n * n
 
     def _attention(self):
-        """W1, W5."""
+        """W1, W5, M6."""
         run, actions, (heads, d) = self.run, self.actions, self.setting.heads_of(self.layer)
         keys = self.setting.kept(self.layer, run.image)
         nq, nk, kv_first = len(run.counted), len(keys), run.kv_first()
@@ -131,11 +139,19 @@ class Counts:
             for head in range(heads):
                 queries = self._spikes(time, run.counted, head * d, d)
                 values = self._spikes(time, keys, 2 * heads * d + head * d, d)
+                read = nq * d + (2 * nk * d if kv_first else 2 * nq * nk * d)
+                if self.setting.ann:
+                    first, second = (d * values, d * queries) if kv_first else (nk * queries, nq * values)
+                    actions["ATTENTION_MAC"] += first + second
+                    actions["ACCUMULATOR_UPDATE"] += second + nq * d
+                    actions["REQUANTISE"] += d * d if kv_first else nq * nk
+                    actions["OPERAND_READ"] += 8 * read
+                    continue
                 actions["AND_POPCOUNT"] += nk * d * d if kv_first else nq * nk * d
                 additions = queries * d if kv_first else nq * values
                 actions["ATTENTION_ADD"] += additions
                 actions["ACCUMULATOR_UPDATE"] += additions + nq * d
-                actions["OPERAND_READ"] += nq * d + (2 * nk * d if kv_first else 2 * nq * nk * d)
+                actions["OPERAND_READ"] += read
 
     def _spikes(self, time, tokens, first, count):
         """Spikes in `count` channels from `first` on, over some tokens."""
@@ -145,12 +161,13 @@ class Counts:
     # ---- neurons and spike memory ----
 
     def _neurons(self):
-        """W2."""
+        """W2, M4."""
         layer, setting, counted = self.layer, self.setting, self.run.counted
         if not layer.target or isinstance(layer, Pool):
             return
-        self.actions["NEURON_UPDATE"] += setting.timesteps * len(counted) * setting.trace.streams[layer.target].channels
-        if isinstance(layer, Attention):
+        neurons = setting.timesteps * len(counted) * setting.trace.streams[layer.target].channels
+        self.actions["REQUANTISE" if setting.ann else "NEURON_UPDATE"] += neurons
+        if setting.ann or isinstance(layer, Attention):
             return
         words = 0
         for core, weights in enumerate(self.run.weights):

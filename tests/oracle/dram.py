@@ -159,9 +159,9 @@ class Memory:
         return bits
 
     def potential_bits_held(self, index, image, core):
-        """D5: what lies in a core's potential memory while a layer runs."""
+        """D5, M2: what lies in a core's potential memory while a layer runs."""
         setting, layer = self.setting, self.setting.trace.layers[index]
-        if not isinstance(layer, (Conv, Linear)):
+        if setting.ann or not isinstance(layer, (Conv, Linear)):
             return 0
         if self.chip.core.order == "time_outer":
             tokens = setting.tokens(layer, image)[0]

@@ -27,7 +27,7 @@ class Setting:
     def __init__(self, trace, chip, cuts=None):
         self.trace, self.chip = trace, chip
         self.cores = chip.mesh.columns * chip.mesh.rows
-        self.timesteps = trace.numerics.timesteps
+        self.timesteps, self.ann = trace.numerics.timesteps, trace.numerics.neuron == "relu"
         size = chip.core.time_batch
         self.batches = [range(t, min(t + size, self.timesteps)) for t in range(0, self.timesteps, size)]
         self.floor, self.placement = Floor(chip), Placement(trace, chip, cuts or {})
@@ -115,8 +115,10 @@ class Setting:
         return ceil_div(step.token - before, self.chip.token_unit.scan_width)
 
     def largest(self, name):
-        """P4: the largest value of a stream."""
+        """P4, M2: the largest value of a stream."""
         stream, writer = self.trace.streams[name], self.writers.get(name)
+        if self.ann and stream.kind != "real":
+            return 255
         if writer is None:
             values = None if stream.events is None else stream.events.values
             return 1 if values is None else max([1, *(int(value) for value in values)])

@@ -201,7 +201,9 @@ class Work:
         self.jobs["token", 0] = cycles
 
     def kv_first(self):
-        """A2: which product comes first."""
+        """A2, M6: which product comes first."""
+        if self.setting.ann:
+            return self.layer.order == "kv_first"
         unit, d = self.chip.attention, self.setting.heads_of(self.layer)[1]
         fits = d * d + len(self.timed) * d <= unit.accumulator_words
         more_keys = len(self.setting.kept(self.layer, self.image)) > d
