@@ -2,6 +2,8 @@
 #   make          the environment only
 #   make demo     the shipped ticket on three chips: tables, figures and out/demo/report.html
 #   make figures  the demo, then the README's figures and tables from it
+#   make bench    how fast it is: a table and out/bench.json, some minutes (ROWS="start two_processes" for some rows)
+#   make performance   the bench, then the README's table from it
 #   make oracle   the long comparison with the twin in Python: 5,000 cases, about an hour
 #   make rtl      the long comparison with the twin in SystemVerilog (needs verilator, iverilog, yosys)
 #   make lint     ruff and mypy          make test   lint, then pytest          make clean   undo all of it
@@ -16,7 +18,7 @@ EDITABLE := --no-build-isolation --config-settings editable_mode=strict
 SOURCES := find . \( -path './.?*' -o -path ./build -o -path ./$(OUT) -o -path ./tests -o -name '*.egg-info' -o -name __pycache__ \) \
 	-prune -o \( -name '*.py' -o -name '*.toml' -o -name '*.csv' -o -name '*.md' -o -name '*.safetensors' \) -print | sort
 
-.PHONY: install demo test oracle rtl lint figures clean
+.PHONY: install demo test bench performance oracle rtl lint figures clean
 install: .venv/.installed
 	@$(SOURCES) | cmp --silent - .venv/.sources || { $(PIP) install --no-deps $(EDITABLE) --editable . && $(SOURCES) > .venv/.sources; }
 
@@ -43,6 +45,18 @@ lint: install
 
 test: lint
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+# SANA-FE, the peer of the bench, lives in an environment of its own; without it its rows say so.
+$(OUT)/sanafe/.installed: tests/bench/sanafe.txt
+	@echo "installing SANA-FE into $(OUT)/sanafe"
+	@{ $(PYTHON) -m venv $(OUT)/sanafe && $(OUT)/sanafe/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement $< && touch $@; } || echo "SANA-FE cannot be installed here: rows about it have no ratio"
+
+bench: install $(OUT)/sanafe/.installed
+	@PYTHONPATH=tests $(BIN)/python -m bench --out $(OUT) $(ROWS)
+
+performance: bench
+	@PYTHONPATH=tests $(BIN)/python -m bench.readme $(OUT)/bench.json README.md
 
 oracle: install
 	SPARSESPIKE_CASES=5000 $(BIN)/pytest tests/test_oracle.py tests/test_modes.py

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from ..simulator.errors import UserError, nearest
@@ -16,7 +17,7 @@ from .gallery import CAPTIONS, TABLES_FILE
 from .tables import Table
 
 GALLERY = Path("analysis") / "gallery"
-_BLOCK = re.compile(r"<!-- figures:(?P<name>[\w-]+) -->\n.*?<!-- /figures:(?P=name) -->", re.DOTALL)
+KIND = "figures"
 
 
 def fill(readme: str | Path, demo: str | Path) -> list[str]:
@@ -30,20 +31,37 @@ def fill(readme: str | Path, demo: str | Path) -> list[str]:
         tables = {name: Table.from_json(data) for name, data in json.loads((demo / TABLES_FILE).read_text()).items()}
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
-    names = [found["name"] for found in _BLOCK.finditer(text)]
+    names = block_names(text, KIND)
     for name in names:
         if name not in tables and name not in CAPTIONS:
             raise UserError(f"{readme}: no table or figure {name!r}; {nearest(name, [*tables, *CAPTIONS])}")
         if name not in tables:
             _copy(demo / "figures" / f"{name}.png", readme.parent / GALLERY)
 
+    def content(name: str) -> str:
+        return tables[name].to_markdown() if name in tables else _image(name)
+
+    write_text(readme, fill_blocks(text, KIND, content))
+    return names
+
+
+def block_names(text: str, kind: str) -> list[str]:
+    """Names of the blocks `<!-- kind:NAME -->` … `<!-- /kind:NAME -->` in a Markdown text, in order."""
+    return [found["name"] for found in _pattern(kind).finditer(text)]
+
+
+def fill_blocks(text: str, kind: str, content: Callable[[str], str]) -> str:
+    """The text with `content(name)` in every block of that kind; the rest of it as it was."""
+
     def block(found: re.Match[str]) -> str:
         name = found["name"]
-        content = tables[name].to_markdown() if name in tables else _image(name)
-        return f"<!-- figures:{name} -->\n{content}\n<!-- /figures:{name} -->"
+        return f"<!-- {kind}:{name} -->\n{content(name)}\n<!-- /{kind}:{name} -->"
 
-    write_text(readme, _BLOCK.sub(block, text))
-    return names
+    return _pattern(kind).sub(block, text)
+
+
+def _pattern(kind: str) -> re.Pattern[str]:
+    return re.compile(rf"<!-- {kind}:(?P<name>[\w-]+) -->\n.*?<!-- /{kind}:(?P=name) -->", re.DOTALL)
 
 
 def _copy(source: Path, folder: Path) -> None:

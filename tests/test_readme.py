@@ -64,8 +64,9 @@ def test_what_is_not_printed_is_missed() -> None:
 
 
 @pytest.mark.slow
-def test_the_readme_runs(tmp_path: Path) -> None:
-    found = steps(README.read_text("utf-8"))
+@pytest.mark.parametrize("page", [README, ROOT / "simulator" / "README.md"], ids=["README", "simulator"])
+def test_the_readme_runs(page: Path, tmp_path: Path) -> None:
+    found = steps(page.read_text("utf-8"))
     assert len(found) >= 3
     for step in found:
         done = subprocess.run(step.arguments, cwd=tmp_path, capture_output=True, text=True, timeout=300)
