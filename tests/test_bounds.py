@@ -12,14 +12,14 @@ from law_runs import transformer
 from sparsespike.analysis.single import RunRequest
 from sparsespike.simulator.activity import Cause
 from sparsespike.simulator.bounds import bound
+from sparsespike.simulator.bounds.earliest import Walk, list_image
+from sparsespike.simulator.bounds.packing import pack
 from sparsespike.simulator.busy import Busy
-from sparsespike.simulator.earliest import Walk, list_image
 from sparsespike.simulator.energy import load_energy_table, price
 from sparsespike.simulator.engine import run
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.hardware import load_chip
 from sparsespike.simulator.observer import Observer
-from sparsespike.simulator.packing import pack
 from sparsespike.simulator.phase import encode_phase, total_flits
 from sparsespike.simulator.placement import place
 from sparsespike.simulator.report import bound_report, load_report, simulate

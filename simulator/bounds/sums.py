@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from ..phase import scan_cycles, sweep_length, sweeps_of
+from ..placement import LayerPlan, Placement
 from .earliest import list_image
 from .packing import pack
-from .phase import scan_cycles, sweep_length, sweeps_of
-from .placement import LayerPlan, Placement
 
 Cycles = NDArray[np.int64]
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .dram import Channel
+from ..dram import Channel
+from ..hardware import Chip
+from ..layer_time import attention_cycles, selector_cycles, time_job
+from ..placement import LayerPlan, Placement, place
+from ..trace import Attention, Select, Trace
 from .earliest import Walk
-from .hardware import Chip
-from .layer_time import attention_cycles, selector_cycles, time_job
-from .pipelined_bounds import bound_pipeline
-from .placement import LayerPlan, Placement, place
+from .pipelined import bound_pipeline
 from .sums import sum_phase
-from .trace import Attention, Select, Trace
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .busy import flits_of_ports
-from .kernels.bounds import NO_WAY, Chain, Encoders, Steps, Sums, Takers, bound_phase
-from .kernels.packing import Packed
+from ..busy import flits_of_ports
+from ..kernels.bounds import NO_WAY, Chain, Encoders, Steps, Sums, Takers, bound_phase
+from ..kernels.packing import Packed
+from ..phase import Work, list_tokens, list_work, scan_cycles, sweep_length, sweeps_of
+from ..placement import LayerPlan, Placement
+from ..wiring import Phase
 from .packing import pack
-from .phase import Work, list_tokens, list_work, scan_cycles, sweep_length, sweeps_of
-from .placement import LayerPlan, Placement
-from .wiring import Phase
 
 NO_CYCLES = np.zeros((0, 0), np.int64)
 NO_OWNERS = np.zeros(0, np.int64)

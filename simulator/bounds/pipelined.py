@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .busy import flits_of_ports
-from .dram import Channel
+from ..busy import flits_of_ports
+from ..dram import Channel
+from ..kernels.router import PORTS
+from ..layer_time import attention_cycles, selector_cycles, time_job
+from ..phase import Work
+from ..pipelined import closing_token, first_cycle, readers, same_cores, writer_of
+from ..placement import LayerPlan, Placement
+from ..trace import Attention, Head, Linear, Pool, Select
 from .earliest import Walk, list_image
-from .kernels.router import PORTS
-from .layer_time import attention_cycles, selector_cycles, time_job
-from .phase import Work
-from .pipelined import closing_token, first_cycle, readers, same_cores, writer_of
-from .placement import LayerPlan, Placement
-from .trace import Attention, Head, Linear, Pool, Select
 
 Cycles = NDArray[np.int64]
 

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..eventlog import PORT_LETTERS
+from ..hardware import Chip
+from ..kernels.log import GRANT, LOOKUP, PLACE, RELEASE, SEND, SWEEP, TAKE
+from ..kernels.router import LOCAL, PORTS
+from ..phase import consumer_of, scan_cycles
+from ..placement import Placement
+from ..program import LAYER_SHIFT, Outcome, Part
 from .chrome_trace import Events, named, slices
-from .eventlog import PORT_LETTERS
-from .hardware import Chip
-from .kernels.log import GRANT, LOOKUP, PLACE, RELEASE, SEND, SWEEP, TAKE
-from .kernels.router import LOCAL, PORTS
-from .phase import consumer_of, scan_cycles
-from .placement import Placement
-from .program import LAYER_SHIFT, Outcome, Part
 
 WINDOW = 256  # cycles over which the load of a link is taken
 

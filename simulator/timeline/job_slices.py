@@ -5,15 +5,15 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dram import Channel, Moved
+from ..kernels.schedule import NONE
+from ..layer_time import attention_cycles, selector_cycles, time_job
+from ..pipelined import Pipeline, list_waits
+from ..placement import LayerPlan, Placement
+from ..program import Outcome
+from ..trace import Attention, Pool, Select
 from .chrome_trace import Events, named, slices
-from .dram import Channel, Moved
-from .kernels.schedule import NONE
-from .layer_time import attention_cycles, selector_cycles, time_job
 from .phase_slices import JOB, JOB_NEURONS, JOB_ROWS, NEURONS, ROWS, Ready, node_processes
-from .pipelined import Pipeline, list_waits
-from .placement import LayerPlan, Placement
-from .program import Outcome
-from .trace import Attention, Pool, Select
 
 
 def job_events(placement: Placement, plan: LayerPlan, begin: int) -> Iterator[Events]:

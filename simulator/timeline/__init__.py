@@ -10,14 +10,18 @@ from typing import IO, Any
 
 import numpy as np
 
-from .activity import Activity
+from ..activity import Activity
+from ..dram import Moved
+from ..errors import UserError
+from ..eventlog import PORT_LETTERS
+from ..files import write_whole
+from ..observer import Observer, Stage
+from ..pipelined import Pipeline
+from ..placement import Placement
+from ..program import Outcome, Part
+from ..trace import Attention, Pool
 from .chrome_trace import NEVER, Events, TraceFile, named, open_stream, slices
-from .dram import Moved
-from .errors import UserError
-from .eventlog import PORT_LETTERS
-from .files import write_whole
 from .job_slices import job_events, list_moved, list_ready, pipelined_jobs, span_layers
-from .observer import Observer, Stage
 from .phase_slices import (
     DRAM,
     ENCODERS,
@@ -38,10 +42,6 @@ from .phase_slices import (
     list_nodes,
     phase_events,
 )
-from .pipelined import Pipeline
-from .placement import Placement
-from .program import Outcome, Part
-from .trace import Attention, Pool
 
 EVENTS = 1_000_000  # that a timeline holds unless told otherwise
 FEWEST = 1000  # that one may ask for

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .kernels.packing import Packed, Recorded, find_bits, pack_events
-from .trace import Stream, Trace
+from ..kernels.packing import Packed, Recorded, find_bits, pack_events
+from ..trace import Stream, Trace
 
 NO_VALUES = np.zeros(0, np.uint8)
 
