@@ -205,7 +205,14 @@ def _given(report: Report) -> dict[str, Any]:
     for follows in ("description", "name"):
         chip.pop(follows, None)
     record.pop("chip_sha256", None)
-    return {"images": images_of(report), "chip": report["chip"], **chip, **dict(_flat(record, ""))}
+    cycles = "lower bounds" if report.get("bound") else "simulated"
+    return {
+        "cycles are": cycles,
+        "images": images_of(report),
+        "chip": report["chip"],
+        **chip,
+        **dict(_flat(record, "")),
+    }
 
 
 def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:

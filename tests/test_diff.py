@@ -158,6 +158,11 @@ def test_every_input_is_compared(edge):
     assert "nothing moved: all results are equal" in text
 
 
+def test_a_bound_is_not_taken_for_a_simulation(edge):
+    (only,) = diff_reports(edge, {**edge, "bound": True}).inputs
+    assert (only.key, only.a, only.b) == ("cycles are", "simulated", "lower bounds")
+
+
 def test_the_inputs_stand_first(runs):
     parts = diff_parts(diff_reports(runs["edge"], runs["mesh16"]), 2)
     titles = [part.title for part in parts if not isinstance(part, str)]
