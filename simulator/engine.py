@@ -18,7 +18,7 @@ from .kernels.totals import Totals
 from .layer_time import add_busy, know_layer, time_job, time_layer
 from .observer import LogWatch, Observer, Stage, Watch
 from .phase import Work, encode_phase, list_tokens, list_work, total_flits
-from .pipelined import account, build_pipeline, check_arrivals, run_pipeline
+from .pipelined import Pipeline, account, build_pipeline, check_arrivals, run_pipeline
 from .placement import LayerPlan, Placement, place
 from .program import Part
 from .trace import Trace
@@ -94,15 +94,17 @@ def run(
         bounds = bound_placed(placement)
         record.cycles[:], record.latency[:] = bounds.cycles, bounds.latency
     elif chip.schedule == "pipelined":
-        _run_pipelined(record, tally, observer)
+        pipeline = _run_pipelined(record, tally, observer)
     for image in range(trace.images):
         count_transfers(channel, image, record.counts)
         for index in range(len(placement.plans)):
-            sent = None
+            sent: Sent | None
             if bound:
                 sent = _know_layer(record, index, image)
             elif chip.schedule == "layerwise":
                 sent = _run_layer(record, channel, index, image, tally, observer)
+            else:
+                sent = _sent_alone(pipeline, index)
             record.busy[index].dram += channel.busy(image, index)
             _count_layer(record, index, image, sent)
         done(image + 1, trace.images)
@@ -181,7 +183,7 @@ def _know_layer(record: _Record, index: int, image: int) -> Sent:
     return work, None if part is None else part.totals
 
 
-def _run_pipelined(record: _Record, tally: Tally | None, observer: Observer) -> None:
+def _run_pipelined(record: _Record, tally: Tally | None, observer: Observer) -> Pipeline:
     """All layers and images at once, then what it came to (section L)."""
     placement = record.placement
     images = placement.trace.images
@@ -200,10 +202,17 @@ def _run_pipelined(record: _Record, tally: Tally | None, observer: Observer) -> 
         for index in range(len(placement.plans)):
             assert tally is not None
             check_arrivals(pipeline, outcome, index, image, tally)
+    return pipeline
+
+
+def _sent_alone(pipeline: Pipeline, index: int) -> Sent | None:
+    """What a layer of a pipeline sent for its only image; None where there are more, whose flits lie together."""
+    part = pipeline.parts.get(index)
+    return (part.work[0], part.totals) if part is not None and len(part.work) == 1 else None
 
 
 def _count_layer(record: _Record, index: int, image: int, sent: Sent | None) -> None:
-    """Count what a layer does with the tokens that count (W): those `sent`, if any, but under `gate`."""
+    """Count what a layer does with the tokens that count (W): those `sent`, where that is known, but under `gate`."""
     placement = record.placement
     plan = placement.plans[index]
     if sent is None or placement.chip.token_unit.policy == "gate":

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,10 @@ from .activity import Cause
 from .dram import Channel
 from .kernels.encoder import Flits
 from .kernels.schedule import NONE, UNKNOWN, Jobs
-from .layer_time import attention_cycles, selector_cycles, time_job
+from .layer_time import Timing, attention_cycles, selector_cycles, time_job
 from .phase import consumer_of, encode_phase, list_tokens, list_work
 from .placement import LayerPlan, Placement
-from .program import Outcome, Part, Ties, causes_of, run
+from .program import Outcome, Part, Ties, causes_of, number_steps, run
 from .trace import Attention, Conv, Head, Linear, Pool, Select
 from .verify import Tally, check_layer
 
@@ -118,11 +119,7 @@ def _steps_of_consumers(part: Part) -> list[int]:
     """Steps that concern each consumer, over all images."""
     assert part.plan.phase is not None
     count = len(part.plan.phase.consumers.routers)
-    alone = [consumer_of(part.plan, work) for work in part.work]
-    if alone[0] is None:
-        return [part.steps] * count
-    single = np.concatenate([one for one in alone if one is not None])
-    return np.bincount(single, minlength=count).tolist()
+    return [part.steps] * count if part.alone is None else np.bincount(part.alone, minlength=count).tolist()
 
 
 def _add_layer(pipeline: Pipeline, channel: Channel, index: int, image: int) -> None:
@@ -218,8 +215,8 @@ def run_pipeline(pipeline: Pipeline, keep: bool, logged: bool) -> Outcome:
         gates[first:stop] += len(moments)
     release = np.concatenate([np.zeros(0, np.int64), *pipeline.release.values()])
     jobs = web.arrays(1 + placement.chip.attention.units)
-    waits = [wait for index in pipeline.parts for wait in list_waits(pipeline, index)]
-    ties = Ties(jobs, gates, np.concatenate([np.zeros((0, 2), np.int32), *waits]), pipeline.begin, release)
+    waits = np.concatenate([list_waits(pipeline, index) for index in pipeline.parts])
+    ties = Ties(jobs, gates, waits, pipeline.begin, release)
     return run(placement, parts, ties, keep=keep, logged=logged)
 
 
@@ -234,53 +231,67 @@ def _run_jobs(pipeline: Pipeline) -> Outcome:
     return Outcome(known[-1], np.zeros((0, 0), np.int64), 0, np.array(known), none, arrivals, nothing, log)
 
 
-def list_waits(pipeline: Pipeline, index: int) -> Iterator[NDArray[np.int32]]:
-    """L4: per producer int32[visits, 2], what its visit to each step waits for: its source, and the selector."""
+def list_waits(pipeline: Pipeline, index: int) -> NDArray[np.int32]:
+    """L4: int32[visits, 2], what visits of producers to steps wait for: the source, and the selector.
+
+    In the order of producers, then of steps.
+    """
     part, placement = pipeline.parts[index], pipeline.placement
     assert part.plan.phase is not None
-    image = np.repeat(np.arange(len(part.work)), [len(work.token) for work in part.work])
-    token = np.concatenate([work.token for work in part.work])
-    first = np.concatenate([work.first for work in part.work])
     selectors = [at for at, layer in enumerate(placement.trace.layers) if isinstance(layer, Select)]
     chosen = np.full(len(part.work), NONE)
     if part.plan.layer.selector >= 0:
         selector = selectors[part.plan.layer.selector]
         chosen = np.array([pipeline.done[selector, at] for at in range(len(part.work))])
-    owner = part.plan.phase.senders.producer
-    for producer, router in enumerate(part.plan.phase.producers):
-        by_token = part.plan.phase.senders.by_token
-        visited = np.flatnonzero(owner[token] == producer) if by_token else np.arange(part.steps)
-        waits = np.full((len(visited), 2), NONE, np.int32)
-        waits[:, 0] = _readiness(pipeline, part, int(router), image[visited], first[visited], token[visited])
-        waits[:, 1] = chosen[image[visited]]
-        yield waits
+    steps, producers, senders = _list_steps(part), part.plan.phase.producers, part.plan.phase.senders
+    if senders.by_token:
+        owner = senders.producer[steps.token]
+        visited = np.argsort(owner, kind="stable")
+        router = producers[owner[visited]]
+    else:
+        visited, router = np.tile(np.arange(part.steps), len(producers)), np.repeat(producers, part.steps)
+    ready = _readiness(pipeline, part, router, _Steps(*(column[visited] for column in steps)))
+    return np.stack([ready, chosen[steps.image[visited]]], axis=1).astype(np.int32)
 
 
-def _readiness(
-    pipeline: Pipeline,
-    part: Part,
-    router: int,
-    image: NDArray[np.int64],
-    first: NDArray[np.int64],
-    token: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """ready of L4: the moment at which a node has written its part of a token in a batch; NONE: it always was there."""
+class _Steps(NamedTuple):
+    """Steps of a layer on all its images: int64[steps] each."""
+
+    image: NDArray[np.int64]
+    first: NDArray[np.int64]  # first timestep of its batch
+    token: NDArray[np.int64]
+
+
+def _list_steps(part: Part) -> _Steps:
+    return _Steps(
+        np.repeat(np.arange(len(part.work)), [len(work.token) for work in part.work]),
+        np.concatenate([work.first for work in part.work]),
+        np.concatenate([work.token for work in part.work]),
+    )
+
+
+def _readiness(pipeline: Pipeline, part: Part, router: NDArray[np.int32], steps: _Steps) -> NDArray[np.int64]:
+    """ready of L4: the moment at which a node has written its part of a token in a batch; NONE: it always was there.
+
+    router: int32[steps], that of the node.
+    """
     placement = pipeline.placement
     writer = writer_of(placement, part.plan.source.name)
     if writer is None:
-        return np.full(len(token), NONE)
+        return np.full(len(steps.token), NONE)
     layer = placement.trace.layers[writer]
     if writer in pipeline.jobs:
-        return np.array(pipeline.jobs[writer])[image]
+        return np.array(pipeline.jobs[writer])[steps.image]
     if isinstance(layer, Attention):
-        unit = placement.chip.service_routers.index(router) - 1
-        return np.array([pipeline.made[writer, int(at), unit] for at in image])
+        unit = {at: number - 1 for number, at in enumerate(placement.chip.service_routers)}
+        pairs = zip(steps.image.tolist(), router.tolist(), strict=True)
+        return np.array([pipeline.made[writer, image, unit[at]] for image, at in pairs], np.int64)
     made = pipeline.parts[writer]
     assert made.plan.phase is not None
-    consumer = int(np.flatnonzero(made.plan.phase.consumers.routers == router)[0])
-    number = _number_closing(made, consumer, placement.trace.numerics.timesteps)
-    closing = token if isinstance(layer, Linear) else closing_token(made.plan, token)
-    return pipeline.release[writer][consumer] + number[image, first, closing]
+    consumer = np.searchsorted(made.plan.phase.consumers.routers, router)
+    number = _number_closing(made, placement)
+    closing = steps.token if isinstance(layer, Linear) else closing_token(made.plan, steps.token)
+    return pipeline.release[writer][consumer] + number[steps.image, steps.first, closing]
 
 
 def closing_token(plan: LayerPlan, token: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -291,15 +302,10 @@ def closing_token(plan: LayerPlan, token: NDArray[np.int64]) -> NDArray[np.int64
     return np.minimum(y + pad, plan.source.height - 1) * plan.source.width + np.minimum(x + pad, plan.source.width - 1)
 
 
-def _number_closing(part: Part, consumer: int, timesteps: int) -> NDArray[np.int64]:
-    """int64[images, timesteps, tokens]: number at the consumer, j of C6, of the step that begins with a timestep."""
-    number = np.full((len(part.work), timesteps, part.plan.source.tokens), NONE, np.int64)
-    count = 0
-    for image, work in enumerate(part.work):
-        alone = consumer_of(part.plan, work)
-        mine = np.arange(len(work.token)) if alone is None else np.flatnonzero(alone == consumer)
-        number[image, work.first[mine], work.token[mine]] = count + np.arange(len(mine))
-        count += len(mine)
+def _number_closing(part: Part, placement: Placement) -> NDArray[np.int64]:
+    """int64[images, timesteps, tokens]: number at its consumers, j of C6, of the step that begins with a timestep."""
+    number = np.full((len(part.work), placement.trace.numerics.timesteps, part.plan.source.tokens), NONE)
+    number[tuple(_list_steps(part))] = number_steps(part, placement.chip.core.contexts)[0]
     return number
 
 
@@ -337,25 +343,25 @@ def account(pipeline: Pipeline, outcome: Outcome, images: int) -> Account:
             causes[index, consumers.cores] += causes_of(part.plan, part.totals, outcome.spent[at : at + count])
             consuming[consumers.cores] = True
         at += count
+    timings = {index: time_job(placement, placement.plans[index]) for index in pipeline.jobs}
     for core in np.flatnonzero(~consuming):
-        _account_jobs(pipeline, outcome, int(core), int(latest[-1]), causes)
-    begins = [_first_begin(pipeline, outcome, image) for image in range(images)]
+        _account_jobs(pipeline, outcome, timings, int(core), int(latest[-1]), causes)
+    begins = [_first_begin(pipeline, outcome, timings, image) for image in range(images)]
     return Account(cycles, ends.max(axis=1) - begins, causes)
 
 
-def _first_begin(pipeline: Pipeline, outcome: Outcome, image: int) -> int:
+def _first_begin(pipeline: Pipeline, outcome: Outcome, timings: dict[int, Timing], image: int) -> int:
     """When a chip begins with an image: with its first job, or with the grant of its first step (L9)."""
     if 0 in pipeline.jobs:
-        return (
-            int(outcome.known[pipeline.jobs[0][image]])
-            - time_job(pipeline.placement, pipeline.placement.plans[0]).cycles
-        )
+        return int(outcome.known[pipeline.jobs[0][image]]) - timings[0].cycles
     before = sum(len(work.token) for work in pipeline.parts[0].work[:image])
     return max(pipeline.begin, int(outcome.granted[before]))
 
 
-def _account_jobs(pipeline: Pipeline, outcome: Outcome, core: int, end: int, causes: NDArray[np.int64]) -> None:
-    """L10 of a core that takes no flits: its group's jobs, and the waiting in between."""
+def _account_jobs(
+    pipeline: Pipeline, outcome: Outcome, timings: dict[int, Timing], core: int, end: int, causes: NDArray[np.int64]
+) -> None:
+    """L10 of a core that takes no flits: its group's jobs, and the waiting in between. timings: of each layer's job."""
     plans = pipeline.placement.plans
     free, last = pipeline.begin, 0
     if not any(plans[index].owned[core] for index in pipeline.jobs):
@@ -365,7 +371,7 @@ def _account_jobs(pipeline: Pipeline, outcome: Outcome, core: int, end: int, cau
     mine = {index: moments for index, moments in pipeline.jobs.items() if same_cores(pipeline.placement, near, index)}
     ends = sorted((int(outcome.known[moment]), index) for index, moments in mine.items() for moment in moments)
     for done, index in ends:
-        timing = time_job(pipeline.placement, plans[index])
+        timing = timings[index]
         causes[index, core, Cause.BARRIER] += done - timing.cycles - free
         causes[index, core] += timing.causes[core]
         free, last = done, index

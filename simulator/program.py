@@ -69,6 +69,12 @@ class Part:
         return sum(len(work.token) for work in self.work)
 
     @cached_property
+    def alone(self) -> NDArray[np.int64] | None:
+        """int64[steps]: the consumer that alone takes the step; None where all of them take every step (P3)."""
+        alone = [one for one in (consumer_of(self.plan, work) for work in self.work) if one is not None]
+        return np.concatenate(alone) if alone else None
+
+    @cached_property
     def totals(self) -> Totals:
         """What its flits add up to."""
         return total_flits(self.plan, self.flits)
@@ -172,53 +178,47 @@ def _flits(
     chip: Chip, parts: Sequence[Part], first_step: NDArray[np.int64], waits: NDArray[np.int32] | None
 ) -> tuple[Flits, Producers]:
     """All flits, producer after producer; the producers of one router together, those of later parts first (L5)."""
-    first_tree = np.cumsum([0, *(len(_trees(part).masks) for part in parts)])
-    owners = [(part, producer) for part in range(len(parts)) for producer in range(len(parts[part].flits.start) - 1)]
-    routers = {owner: int(parts[owner[0]].plan.phase.producers[owner[1]]) for owner in owners}  # type: ignore[union-attr]
-    order = sorted(owners, key=lambda owner: (routers[owner], -owner[0]))
-    slices = {(part, at): slice(*parts[part].flits.start[at : at + 2]) for part, at in owners}
-    visits = np.cumsum([0, *(int(parts[part].totals.visits[at]) for part, at in owners)])
-    first_visit = dict(zip(owners, visits[:-1].tolist(), strict=True))
-
-    def gather(name: str, shift: NDArray[np.int64] | None = None) -> NDArray[Any]:
-        if order == owners and len(parts) == 1:  # they lie in order already
-            column: NDArray[Any] = getattr(parts[0].flits, name)
-            return column
-        columns = [getattr(parts[owner[0]].flits, name)[slices[owner]] for owner in order]
-        if shift is not None and len(parts) > 1:
-            columns = [
-                column + column.dtype.type(shift[owner[0]]) for column, owner in zip(columns, order, strict=True)
-            ]
-        return np.concatenate(columns)
-
-    flits = Flits(
-        gather("event"),
-        gather("values"),
-        gather("active"),
-        gather("silent"),
-        gather("tree", first_tree),
-        gather("step", first_step),
-        np.cumsum([0, *(slices[owner].stop - slices[owner].start for owner in order)]).astype(np.int64),
-    )
-    router = np.array([routers[owner] for owner in order], np.int32)
+    counts = [len(part.flits.start) - 1 for part in parts]
+    of_part = np.repeat(np.arange(len(parts)), counts)
+    router = np.concatenate([part.plan.phase.producers for part in parts if part.plan.phase is not None])
+    start = np.concatenate([part.flits.start[:-1] for part in parts])
+    stop = np.concatenate([part.flits.start[1:] for part in parts])
+    visits = np.concatenate([part.totals.visits for part in parts])
+    order = np.lexsort((-of_part, router))
+    counted_on = _count_on(parts, first_step)
+    columns = list(counted_on[0][:-1])
+    if len(parts) > 1 or (np.diff(order) < 0).any():  # else they lie in order already
+        mine = np.stack([of_part, start, stop], axis=1)[order].tolist()
+        fields = range(len(columns))
+        columns = [np.concatenate([counted_on[at][field][one:end] for at, one, end in mine]) for field in fields]
+    flits = Flits._make([*columns, np.cumsum([0, *(stop - start)[order]])])
     producers = Producers(
-        router,
-        np.searchsorted(router, np.arange(chip.routers + 1)).astype(np.int32),
+        router[order].astype(np.int32),
+        np.searchsorted(router[order], np.arange(chip.routers + 1)).astype(np.int32),
         NO_WAITS if waits is None else waits,
-        np.array([first_visit[owner] for owner in order], np.int64),
+        (np.cumsum(visits) - visits)[order],
         np.concatenate([_trees(part).masks for part in parts]),
     )
     return flits, producers
+
+
+def _count_on(parts: Sequence[Part], first_step: NDArray[np.int64]) -> list[Flits]:
+    """The flits of each part, whose trees and steps count on from part to part."""
+    if len(parts) == 1:
+        return [parts[0].flits]
+    first_tree = np.cumsum([0, *(len(_trees(part).masks) for part in parts[:-1])])
+    return [
+        part.flits._replace(tree=part.flits.tree + np.int32(tree), step=part.flits.step + np.int32(step))
+        for part, tree, step in zip(parts, first_tree, first_step[:-1], strict=True)
+    ]
 
 
 def _steps(placement: Placement, part: Part, layer: int) -> Steps:
     plan, contexts = part.plan, placement.chip.core.contexts
     assert plan.phase is not None
     count, consumers = part.steps, len(plan.phase.consumers.routers)
-    alone = [consumer_of(plan, work) for work in part.work]
-    single = None if alone[0] is None else np.concatenate([one for one in alone if one is not None])
-    local, after, following = _number_steps(single, count, consumers, contexts)
-    needed = np.where(local < contexts, 0, consumers if single is None else 1)
+    local, after, following = number_steps(part, contexts)
+    needed = np.where(local < contexts, 0, consumers if part.alone is None else 1)
     return Steps(
         np.full(count, layer, np.int32),
         np.arange(count, dtype=np.int32),
@@ -232,16 +232,13 @@ def _steps(placement: Placement, part: Part, layer: int) -> Steps:
     )
 
 
-def _number_steps(
-    alone: NDArray[np.int64] | None, steps: int, consumers: int, contexts: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """C6: each step's number at its consumers, the step after it there, the one that it makes room for; NONE for none.
-
-    alone: see `consumer_of`.
-    """
-    local, after, following = (np.full(steps, NONE, np.int32) for _ in range(3))
-    for one in range(consumers if alone is not None else 1):
-        mine = np.flatnonzero(alone == one) if alone is not None else np.arange(steps)
+def number_steps(part: Part, contexts: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """C6: each step's number at its consumers, the step after it there, the one it makes room for; NONE for none."""
+    assert part.plan.phase is not None
+    local, after, following = (np.full(part.steps, NONE, np.int32) for _ in range(3))
+    consumers = range(len(part.plan.phase.consumers.routers) if part.alone is not None else 1)
+    for consumer in consumers:
+        mine = np.arange(part.steps) if part.alone is None else np.flatnonzero(part.alone == consumer)
         local[mine] = np.arange(len(mine))
         after[mine[:-1]] = mine[1:]
         following[mine[:-contexts]] = mine[contexts:]
@@ -285,11 +282,10 @@ def _first_steps(part: Part, start: int) -> NDArray[np.int64]:
     """The first step of each of a layer's consumers, NONE for none; `start`: the layer's own first."""
     assert part.plan.phase is not None
     count = len(part.plan.phase.consumers.routers)
-    alone = [one for one in (consumer_of(part.plan, work) for work in part.work) if one is not None]
-    if not alone:
+    if part.alone is None:
         return np.full(count, start)
     first = np.full(count, NONE)
-    mine, at = np.unique(np.concatenate(alone), return_index=True)
+    mine, at = np.unique(part.alone, return_index=True)
     first[mine] = start + at
     return first
 

@@ -112,6 +112,7 @@ def list_ready(pipeline: Pipeline, outcome: Outcome) -> Ready:
     found: dict[tuple[int, int], NDArray[np.int64]] = {}
     for at, (index, part) in enumerate(pipeline.parts.items()):
         assert part.plan.phase is not None
-        for router, waits in zip(part.plan.phase.producers.tolist(), list_waits(pipeline, index), strict=True):
+        visits = np.split(list_waits(pipeline, index), np.cumsum(part.totals.visits)[:-1])
+        for router, waits in zip(part.plan.phase.producers.tolist(), visits, strict=True):
             found[router, at] = np.where(waits == NONE, pipeline.begin, outcome.known[waits]).max(axis=1)
     return found

@@ -16,7 +16,7 @@ from ..eventlog import PORT_LETTERS
 from ..hardware import Chip
 from ..kernels.log import GRANT, LOOKUP, PLACE, RELEASE, SEND, SWEEP, TAKE
 from ..kernels.router import LOCAL, PORTS
-from ..phase import consumer_of, scan_cycles
+from ..phase import scan_cycles
 from ..placement import Placement
 from ..program import LAYER_SHIFT, Outcome, Part
 from .chrome_trace import Events, named, slices
@@ -188,16 +188,15 @@ def _named_steps(scene: Scene, rows: Rows) -> Iterator[tuple[int, NDArray[np.int
     for part, one in enumerate(scene.parts):
         mine = np.flatnonzero(layer == one.index)
         local = rows[mine, 3] & (1 << LAYER_SHIFT) - 1
-        alone = [consumer_of(one.plan, work) for work in one.work]
-        if alone[0] is None:
+        if one.alone is None:
             yield part, mine, local
             continue
         assert one.plan.phase is not None
         routers = one.plan.phase.consumers.routers
-        step, single = np.zeros(len(mine), np.int64), np.concatenate([some for some in alone if some is not None])
+        step = np.zeros(len(mine), np.int64)
         for consumer, router in enumerate(routers):
             here = rows[mine, 1] == router
-            step[here] = np.flatnonzero(single == consumer)[local[here]]
+            step[here] = np.flatnonzero(one.alone == consumer)[local[here]]
         yield part, mine, step
 
 
