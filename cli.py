@@ -160,7 +160,7 @@ SIMULATE_OPTIONS: Options = {
     "images": (Annotated[int | None, typer.Option(min=1, help="Only the first images of the trace.")], None),
     "placement": (Annotated[Path | None, typer.Option(metavar="FILE", help="Own cuts of layers (TOML).")], None),
     "verify": (_flag("--verify", "Recompute every spike and logit; demand equality."), False),
-    "bound": (_flag("--bound", "Lower bounds of cycles and energy, in no time."), False),
+    "bound": (_flag("--bound", "Lower bounds of cycles and energy; nothing is stepped."), False),
     "per_weight": (_flag("--per-weight", "Also what a surviving weight costs."), False),
     "json": (JsonOut, None),
     "timeline": (TimelineOut, None),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from ..simulator.errors import UserError
 from .views import Report, images_of, layers_of
 
 SCHEMA_VERSION = 1  # of `Diff.to_json`
@@ -163,7 +164,13 @@ class Diff:
 
 
 def diff_reports(a: Report, b: Report, names: tuple[str, str] = ("A", "B")) -> Diff:
-    """Compare two reports as `load_report` gives them. Layers are matched by name, whatever their order."""
+    """Compare two reports as `load_report` gives them. Layers are matched by name, whatever their order.
+
+    Raises UserError where only one holds lower bounds: what it does not know of would look as if it had vanished.
+    """
+    bounds = [name for name, report in zip(names, (a, b), strict=True) if report.get("bound")]
+    if len(bounds) == 1:
+        raise UserError(f"{bounds[0]}: lower bounds cannot be compared with a simulation; make both alike")
     images = images_of(a), images_of(b)
     per_a, per_b = (1, 1) if images[0] == images[1] else images
     layers_a, layers_b = ({layer["name"]: layer for layer in layers_of(report)} for report in (a, b))
@@ -205,14 +212,7 @@ def _given(report: Report) -> dict[str, Any]:
     for follows in ("description", "name"):
         chip.pop(follows, None)
     record.pop("chip_sha256", None)
-    cycles = "lower bounds" if report.get("bound") else "simulated"
-    return {
-        "cycles are": cycles,
-        "images": images_of(report),
-        "chip": report["chip"],
-        **chip,
-        **dict(_flat(record, "")),
-    }
+    return {"images": images_of(report), "chip": report["chip"], **chip, **dict(_flat(record, ""))}
 
 
 def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -231,7 +231,8 @@ def _headline(a: Report, b: Report, per_a: int, per_b: int) -> tuple[Figure, ...
         traffic, energy = report["traffic_bytes"], report["energy_pj"]
         yield "cycles", "cycles", Fraction(report["cycles"], images)
         yield "latency_s", "s", Fraction(report["latency_s"])
-        yield "images_per_s", "images/s", Fraction(report["images_per_s"])
+        throughput = report["images_per_s"]
+        yield "images_per_s", "images/s", None if throughput is None else Fraction(throughput)
         yield "energy_pj", "pJ", Fraction(energy["total"]) / images
         yield "energy_low_pj", "pJ", Fraction(energy["low"]) / images
         yield "energy_high_pj", "pJ", Fraction(energy["high"]) / images

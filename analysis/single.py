@@ -42,6 +42,8 @@ class RunRequest:
     def __post_init__(self) -> None:
         if self.bound and (self.verify or self.timeline is not None):
             raise UserError(NOTHING_MOVES)
+        if self.timeline is not None and self.json is not None and Path(self.json) == self.timeline.path:
+            raise UserError(f"{self.json}: asked for as report and as timeline; name two files")
 
     def chip(self) -> Chip:
         """The chip that runs. Raises UserError as `load_chip` and `Chip.baseline` do."""

@@ -27,9 +27,8 @@ def per_image(report: Report) -> dict[str, float]:
 
 
 BOUND_LINE = (
-    "lower bounds, nothing was stepped: cycles, latency and energy are at least, images/s at most so much; "
-    "what layers did, their traffic and their critical units are exact. Cycles of a layer: what it adds to the "
-    "earliest end of all so far."
+    "lower bounds, nothing was stepped: cycles, latency and energy are at least so much; what layers did, their "
+    "traffic and their critical units are exact. Cycles by layer add up to the bound, and are none of the layers' own."
 )
 VERIFIED = ("spikes", "neurons", "tokens", "logits")
 SUMMARY_COLUMNS = ("cycles", "latency", "images/s", "energy", "DRAM", "SRAM")
@@ -41,7 +40,7 @@ def summary_cells(report: Report) -> tuple[str, ...]:
     return (
         ("≥ " if report.get("bound") else "") + f"{numbers['cycles']:,.0f}",
         si(numbers["latency_s"], "s"),
-        f"{report['images_per_s']:,.0f}",
+        "-" if report["images_per_s"] is None else f"{report['images_per_s']:,.0f}",
         si(numbers["energy_pj"] * 1e-12, "J"),
         kib(numbers["dram_bytes"]),
         kib(numbers["sram_bytes"]),
@@ -103,13 +102,13 @@ def layer_table(report: Report) -> Table:
             )
         )
     bound = bool(report.get("bound"))
-    cycles = "cycles, at least" if bound else "cycles"
+    cycles = "adds to the bound" if bound else "cycles"
     columns = ("layer", cycles, "of all", "spikes in", "synaptic events", "energy", "of all")
     note = (
         "Imbalance: most weights on a core over their mean. "
         "Critical: the unit that is busy longest, and for how much of the layer (pipelined: of the run)."
     )
-    title = "Lower bounds by layer, per image" if bound else "By layer, per image"
+    title = "What each layer adds to the lower bound, per image" if bound else "By layer, per image"
     return Table(title, (*columns, "imbalance", "critical", "busy"), tuple(rows), note)
 
 

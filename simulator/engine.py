@@ -82,7 +82,11 @@ def run(
     if observer is None:
         observer = Observer() if watch is None else LogWatch(watch)
     if observer.reads_log and chip.flit_bits > LOGGED_BITS:
-        raise UserError(f"chip {chip.name!r}: a flit has {chip.flit_bits} bits, but the event log holds {LOGGED_BITS}")
+        keys = "mesh.tree_bits, mesh.channel_bits, mesh.value_bits or core.time_batch"
+        raise UserError(
+            f"chip {chip.name!r}: a flit has {chip.flit_bits} bits, but the event log, of which timelines are made, "
+            f"holds {LOGGED_BITS}; lower {keys}"
+        )
     placement = place(trace, chip, cuts)
     observer.see_placement(placement)
     tally = Tally() if verify else None

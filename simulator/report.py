@@ -63,13 +63,15 @@ class Report:
         return float(self.activity.latency.mean()) * self.chip.clock_period_ns * 1e-9
 
     @property
-    def images_per_s(self) -> float:
+    def images_per_s(self) -> float | None:
         """Throughput: of all images but the first, which loads the weights and fills the pipeline; of one, its own.
 
-        Of lower bounds: of all images, at most.
+        None of lower bounds: they say how early an image may end, not how long it takes after the one before.
         """
+        if self.activity.bound:
+            return None
         cycles = self.cycles_per_image
-        steady = cycles if self.activity.bound else cycles[1:] or cycles
+        steady = cycles[1:] or cycles
         return len(steady) / (sum(steady) * self.chip.clock_period_ns * 1e-9)
 
     @property
@@ -255,7 +257,7 @@ def bound_report(
 ) -> Report:
     """What `simulate` would report, without stepping: counts and traffic exact, the rest lower bounds (section B).
 
-    Cycles, latency and energy are at least, `images_per_s` is at most what the report says.
+    Cycles, latency and energy are at least what the report says; it has no `images_per_s`.
     The arguments are those of `simulate`, and so is what it raises.
     """
     run = partial(engine.run, chip=chip, bound=True, progress=progress, cuts=cuts)
@@ -336,7 +338,7 @@ class _SavedReport(_Saved):
     cycles: int
     cycles_per_image: list[int]
     latency_s: float
-    images_per_s: float
+    images_per_s: float | None
     cycles_by_cause: dict[str, int]
     traffic_bytes: dict[str, int]
     sram_bytes: int

@@ -127,10 +127,11 @@ def expected_sums(trace: Trace, work: Work) -> Ints:
     return sums.sum(axis=(0, 1)) if isinstance(layer, Head) else sums
 
 
-def test_the_bare_loop_adds_up_the_sums(small: Trace) -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_bare_loop_adds_up_the_sums(small: Trace, fused: bool) -> None:
     work = list_work(small)
     assert {type(one.layer) for one in work} == {Conv, Linear, Attention, Head}
-    run_work(work)
+    run_work(work, fused)
     for one in work:
         assert np.array_equal(one.acc.reshape(-1), expected_sums(small, one).reshape(-1)), one.layer.name
 

@@ -143,7 +143,7 @@ def test_a_context_is_bounded_exactly():
 @pytest.mark.parametrize("changes", [{}, {"core__partition": "token"}, {"core__time_batch": 3}], ids=str)
 @pytest.mark.parametrize("stepwise", [True, False], ids=["stepwise", "sums"])
 def test_bounds_are_near(changes, stepwise, note):
-    """Median of bound / simulated over the layers of a kind: at least 0.7 (the README has the reference workloads)."""
+    """Median of bound / simulated over the layers of a kind: at least 0.7."""
     chip = chip_with(mesh__columns=2, mesh__rows=2, mesh__tree_bits=12, **changes)
     bounds, activity = bound(transformer(), chip, stepwise=stepwise), run(transformer(), chip)
     kinds = {}
@@ -181,7 +181,7 @@ def test_a_report_of_bounds_says_so(tmp_path):
     assert known.traffic_bytes == true.traffic_bytes
     assert 0.7 * true.cycles <= known.cycles <= true.cycles
     assert known.latency_s <= true.latency_s
-    assert known.images_per_s == pytest.approx(2 / (known.cycles * chip.clock_period_ns * 1e-9))
+    assert known.images_per_s is None  # a bound on the end of an image says nothing of the next one's
     assert known.energy_pj["total"] < true.energy_pj["total"]
 
 

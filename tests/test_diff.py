@@ -159,8 +159,10 @@ def test_every_input_is_compared(edge):
 
 
 def test_a_bound_is_not_taken_for_a_simulation(edge):
-    (only,) = diff_reports(edge, {**edge, "bound": True}).inputs
-    assert (only.key, only.a, only.b) == ("cycles are", "simulated", "lower bounds")
+    with pytest.raises(UserError, match="B: lower bounds cannot be compared with a simulation"):
+        diff_reports(edge, {**edge, "bound": True})
+    both = {**edge, "bound": True, "images_per_s": None}
+    assert diff_reports(both, both).equal
 
 
 def test_the_inputs_stand_first(runs):

@@ -77,8 +77,11 @@ def test_the_readme_runs(page: Path, tmp_path: Path) -> None:
 def test_figures_come_from_the_demo() -> None:
     text = README.read_text("utf-8")
     blocks = re.findall(r"<!-- figures:([\w-]+) -->\n(.*?)<!-- /figures:\1 -->", text, re.DOTALL)
+    measured = re.search(r"<!-- bench:performance -->\n(.*?)<!-- /bench:performance -->", text, re.DOTALL)
     assert blocks
     assert all(content.strip() for _, content in blocks)
+    assert measured is not None
+    assert measured[1].count("\n") >= 8
     # a picture that stands outside of a block, or is not in the gallery, was not made by `make figures`
     inside = "".join(content for _, content in blocks)
     for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text):

@@ -130,7 +130,7 @@ def test_a_failing_run_leaves_nothing(tmp_path):
         (("run.txt", None, None), r"run\.txt: must end with \.json or \.json\.gz"),
         (("run.json", "5", None), "5: must be FIRST:LAST"),
         (("run.json", "a:b", None), "a:b: must be FIRST:LAST"),
-        (("run.json", "7:7", None), "must lie behind"),
+        (("run.json", "7:7", None), "and the last lie behind it"),
         (("run.json", None, 10), "1,000 or more"),
         ((None, "1:2", None), "need --timeline FILE"),
         ((None, None, 5000), "need --timeline FILE"),

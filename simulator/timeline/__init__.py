@@ -65,7 +65,8 @@ class Timeline:
         if not self.path.name.endswith(SUFFIXES):
             raise UserError(f"timeline {self.path}: must end with {' or '.join(SUFFIXES)}")
         if not 0 <= self.cycles[0] < self.cycles[1]:
-            raise UserError(f"timeline of cycles {self.cycles[0]}:{self.cycles[1]}: the last must lie behind the first")
+            asked = f"timeline of cycles {self.cycles[0]}:{self.cycles[1]}"
+            raise UserError(f"{asked}: the first must be 0 or more, and the last lie behind it")
         if events < FEWEST:
             raise UserError(f"timeline of {events} events: must be {FEWEST:,} or more")
 

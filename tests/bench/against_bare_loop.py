@@ -17,6 +17,8 @@ from .workloads import load_workload, transformer_chip
 
 Chosen = Callable[[Layer], bool]
 
+FUSED = " fused"
+
 # row -> (its layers, the part of a run of the simulator that they take, the event loop's share of it)
 PARTS: dict[str, tuple[Chosen, str, str]] = {
     "spikformer_vs_bare_loop": (lambda layer: isinstance(layer, Linear), "linear", "linear_loop"),
@@ -33,7 +35,8 @@ def rows_against_bare_loop(setting: Setting) -> list[Row]:
     amounts = {layer.name: count_work(trace, layer) for layer in trace.layers}
     contenders: dict[str, Contender] = {"simulator": middle_of(_simulator(trace, amounts))}
     for name in names:
-        contenders[name] = middle_of(_bare_loop(trace, PARTS[name][0]))
+        contenders[name] = middle_of(_bare_loop(trace, PARTS[name][0], fused=False))
+        contenders[name + FUSED] = middle_of(_bare_loop(trace, PARTS[name][0], fused=True))
     laps = interleave(contenders, setting.rounds, setting.step)
     return [_row(name, trace, amounts, laps) for name in names]
 
@@ -52,12 +55,12 @@ def _simulator(trace: Trace, amounts: dict[str, Amount]) -> Contender:
     return run
 
 
-def _bare_loop(trace: Trace, chosen: Chosen) -> Contender:
+def _bare_loop(trace: Trace, chosen: Chosen, *, fused: bool) -> Contender:
     work = [one for one in list_work(trace) if chosen(one.layer)]
 
     def run() -> Sample:
         began = time.perf_counter()
-        run_work(work)
+        run_work(work, fused)
         return {"seconds": time.perf_counter() - began}
 
     return run
@@ -85,5 +88,6 @@ def _row(name: str, trace: Trace, amounts: dict[str, Amount], laps: dict[str, La
             "additions": additions,
             "nanoseconds_per_addition": bare.seconds() / additions * 1e9,
             "ratio_of_event_loop": ours.over(bare, loop),
+            "ratio_to_fused_loop": ours.over(laps[name + FUSED], part),
         },
     )

@@ -1,8 +1,8 @@
 """The least that computing a network's sums can cost on this machine: additions, and nothing else.
 
-For each spike event, for each of its non-zero weights: acc[uint16 index] += value x int8 weight, int32 accumulators. An
-event of value v (the residual stream adds spikes up) is one multiply-add per weight, as in a lane of the chip, though
-the simulator counts v synaptic events (W7): v additions instead would take the loop longer, and flatter the simulator.
+For each spike, for each of its non-zero weights: acc[uint16 index] += int8 weight, int32 accumulators. An event of
+value v (the residual stream adds spikes up) is v spikes and v synaptic events (W7). `fused` is the quicker loop that a
+lane of the chip suggests: one multiply-add per weight of such an event. Both give the same sums, and both are measured.
 
 Left out, so that the loop is no slower than it need be: neurons, selectors, pools. `bare_work.py` fills the arrays.
 """
@@ -55,18 +55,30 @@ class Operands(NamedTuple):
 
 
 @njit(cache=True)
-def add_linear(rows):
+def add_row(acc, rows, first, last, passes, factor):
+    """Add the weights of a row so many times, each time multiplied."""
+    for _ in range(passes):
+        if factor == 1:
+            for at in range(first, last):
+                acc[rows.outputs[at]] += np.int32(rows.weights[at])
+        else:
+            for at in range(first, last):
+                acc[rows.outputs[at]] += factor * np.int32(rows.weights[at])
+
+
+@njit(cache=True)
+def add_linear(rows, fused):
     """Linear layers and the head."""
     for row in range(rows.start.size):
         acc = rows.acc[rows.slot[row]]
         for event in range(rows.start[row], rows.stop[row]):
             channel, value = rows.channels[event], np.int32(rows.values[event])
-            for at in range(rows.pointers[channel], rows.pointers[channel + 1]):
-                acc[rows.outputs[at]] += value * np.int32(rows.weights[at])
+            passes, factor = (1, value) if fused else (value, np.int32(1))
+            add_row(acc, rows, rows.pointers[channel], rows.pointers[channel + 1], passes, factor)
 
 
 @njit(cache=True)
-def add_conv(rows, grid):
+def add_conv(rows, grid, fused):
     """A convolution of spikes, which scatters through every tap that stays inside the map."""
     tokens, pad = grid.height * grid.width, grid.kernel // 2
     for row in range(rows.start.size):
@@ -74,13 +86,14 @@ def add_conv(rows, grid):
         base = row - row % tokens
         for event in range(rows.start[row], rows.stop[row]):
             value = np.int32(rows.values[event])
+            passes, factor = (1, value) if fused else (value, np.int32(1))
             first = np.int64(rows.channels[event]) * grid.kernel * grid.kernel
             for tap in range(grid.kernel * grid.kernel):
                 oy, ox = y - tap // grid.kernel + pad, x - tap % grid.kernel + pad
                 if 0 <= oy < grid.height and 0 <= ox < grid.width:
                     acc = rows.acc[base + oy * grid.width + ox]
-                    for at in range(rows.pointers[first + tap], rows.pointers[first + tap + 1]):
-                        acc[rows.outputs[at]] += value * np.int32(rows.weights[at])
+                    row = first + tap
+                    add_row(acc, rows, rows.pointers[row], rows.pointers[row + 1], passes, factor)
 
 
 @njit(cache=True)

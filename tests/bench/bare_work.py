@@ -34,10 +34,11 @@ def list_work(trace: Trace, image: int = 0) -> list[Work]:
     return list(_each_work(trace, image))
 
 
-def run_work(work: list[Work]) -> None:
-    """The bare loop."""
+def run_work(work: list[Work], fused: bool = False) -> None:
+    """The bare loop; `fused`: with one multiply-add per weight of an event whose value is above 1."""
     for one in work:
-        one.kernel(*one.arguments)
+        graded = one.kernel in (add_linear, add_conv)
+        one.kernel(*one.arguments, *((fused,) if graded else ()))
 
 
 def _each_work(trace: Trace, image: int) -> Iterator[Work]:
