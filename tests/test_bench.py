@@ -278,6 +278,9 @@ def test_a_readme_without_the_block_is_refused(tmp_path: Path) -> None:
         readme.fill(tmp_path / "README.md", tmp_path / "bench.json")
     with pytest.raises(UserError, match="cannot be read"):
         readme.fill(tmp_path / "README.md", tmp_path / "gone.json")
+    (tmp_path / "README.md").write_text("<!-- bench:performance -->\n<!-- /bench:performance -->\n")
+    with pytest.raises(UserError, match="not what make bench writes"):
+        readme.fill(tmp_path / "README.md", tmp_path / "bench.json")
 
 
 def test_a_row_that_does_not_exist_is_refused(tmp_path: Path) -> None:

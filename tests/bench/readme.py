@@ -30,6 +30,9 @@ def fill(readme: Path, result: Path) -> None:
         raise UserError(f"{result}: not JSON: {error}") from None
     if block_names(text, KIND) != [NAME]:
         raise UserError(f"{readme}: one block <!-- {KIND}:{NAME} --> is needed")
+    there = {row.get("name") for row in found.get("rows", [])} if isinstance(found, dict) else set()
+    if not there or not there <= set(BARS) or "provenance" not in found:
+        raise UserError(f"{result}: not what make bench writes: rows {sorted(map(str, there))}")
     write_text(readme, fill_blocks(text, KIND, lambda name: performance_table(found).to_markdown()))
 
 
@@ -61,6 +64,8 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 if __name__ == "__main__":
     try:
+        if len(sys.argv) != 3:
+            raise UserError("give a bench.json and a README.md")
         fill(Path(sys.argv[2]), Path(sys.argv[1]))
         sys.stdout.write(f"filled: {NAME}\n")
     except UserError as mistake:
