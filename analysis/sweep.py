@@ -3,7 +3,9 @@
 import hashlib
 import json
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -83,10 +85,13 @@ def run_sweep(
         done = len(every) - len(missing)
         try:
             report_step(done, len(every))
-            for row in _results(missing, jobs):
-                store.add(row)
-                done += 1
-                report_step(done, len(every))
+            with warnings.catch_warnings(), closing(_results(missing, jobs)) as results:
+                # joblib's word for an interrupt; what is kept is said below
+                warnings.filterwarnings("ignore", ".*tasks which were still being processed", UserWarning)
+                for row in results:
+                    store.add(row)
+                    done += 1
+                    report_step(done, len(every))
         except KeyboardInterrupt:
             kept = (
                 f"interrupted; {done} of {len(every)} points are kept in {out}, and the same command goes on from there"
@@ -125,14 +130,14 @@ def program_version() -> str:
     """The version and a digest of the simulator's source and memory data, so that results of two programs never mix."""
     digest = hashlib.sha256()
     simulator, memories = resources.files("sparsespike.simulator"), resources.files("sparsespike.hwconfigs.energy")
-    for folder in (simulator, simulator / "kernels", memories):
+    for folder in (simulator, simulator / "bounds", simulator / "kernels", memories):
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
             if entry.name.endswith((".py", ".csv")):
                 digest.update(entry.name.encode() + entry.read_bytes())
     return f"{__version__}+{digest.hexdigest()[:12]}"
 
 
-def _results(points: Sequence[Point], jobs: int) -> Iterator[Row]:
+def _results(points: Sequence[Point], jobs: int) -> Generator[Row, None, None]:
     """Results as they are ready. The first runs here, so that workers find the kernels compiled."""
     if not points:
         return
