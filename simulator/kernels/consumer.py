@@ -117,11 +117,18 @@ def keep_look(nodes, router, fifo_flits, look):
 
 
 @inlined_kernel
-def take(nodes, state, consumer, router, look, cycles):
-    """Take one flit from the look-up register as soon as the adders are free; returns the cycle (C1)."""
+def take(registers, consumer, router, step, flit, look, cycles):
+    """Take one flit from the look-up register as soon as the adders are free; returns the cycle (C1).
+
+    registers: those of the event loop, modified in place.  cycles: of the flit's service.
+    """
+    nodes = registers.nodes
     start = max(look + 1, nodes.free[router])
-    state.spent[consumer * SPENDINGS + SERVICE] += cycles
+    if start > nodes.free[router]:
+        book_wait(registers, consumer, router, step, flit, start)
+    registers.consumers.spent[consumer * SPENDINGS + SERVICE] += cycles
     nodes.taken[router] = start
+    nodes.free[router] = start + cycles
     nodes.last[router] = consumer
     return start
 
@@ -141,15 +148,13 @@ def book_wait(registers, consumer, router, step, flit, start):
 def count_end(registers, consumers, steps, consumer, router, step, log):
     """Count an end-of-token flit; the last one closes the step (C3), and closed steps are swept in order.
 
-    registers: those of the event loop, modified in place.  Returns whether the step was open, as it should.
+    registers: those of the event loop, modified in place.
     """
     state, context = registers.consumers, steps.context[step]
-    in_order = steps.local[step] >= state.upcoming[consumer]
     state.ends[consumer, context] += 1
     if state.ends[consumer, context] == consumers.expected[consumer]:
         state.ends[consumer, context] = 0
         close_step(registers, consumers, steps, consumer, router, step, log)
-    return in_order
 
 
 @inner_kernel

@@ -14,7 +14,6 @@ from .consumer import (
     ConsumerState,
     NodeState,
     Steps,
-    book_wait,
     count_end,
     finish,
     keep_look,
@@ -28,6 +27,7 @@ from .planes import NONE_SET, bit, lowest, rest, word_at, words_of
 from .producer import (
     CONSUMERS,
     LABELS,
+    NUMBER,
     SERVICE_ROW,
     STEP,
     Producers,
@@ -192,14 +192,11 @@ def deliver(size, program, registers, output, flit, cycle, arrivals, log):
     steps, consumers, nodes, router = program.steps, program.consumers, registers.nodes, np.uint32(output >> 3)
     label, at = registers.producers.label, flit * LABELS
     row, step, consumer = label[at + SERVICE_ROW], label[at + STEP], np.uint32(label[at + CONSUMERS] + router)
-    cycles = np.int64(1)
+    in_order, cycles = label[at + NUMBER] >= registers.consumers.upcoming[consumer], np.int64(1)
     if row >= 0:
         cycles = np.int64(program.services.table[np.uint64(row + program.services.column[consumer])])
     look = max(cycle + size.flit_cycles, nodes.taken[router])
-    start = take(nodes, registers.consumers, consumer, router, look, cycles)
-    if start > nodes.free[router]:
-        book_wait(registers, consumer, router, step, flit, start)
-    nodes.free[router] = start + cycles
+    start = take(registers, consumer, router, step, flit, look, cycles)
     room = keep_look(nodes, router, consumers.fifo_flits, look)
     if room > cycle + 1:
         registers.mesh.room[word_at(output)] &= ~bit(output)
@@ -211,12 +208,12 @@ def deliver(size, program, registers, output, flit, cycle, arrivals, log):
         write(log, look, router, LOOKUP, packed)
         write(log, start, router, TAKE, packed)
     if row < 0:
-        return count_end(registers, consumers, steps, consumer, router, step, log)
-    if arrivals is not None:
+        count_end(registers, consumers, steps, consumer, router, step, log)
+    elif arrivals is not None:
         arrivals.rows[arrivals.filled[0], 0] = flit
         arrivals.rows[arrivals.filled[0], 1] = consumer
         arrivals.filled[0] += 1
-    return True
+    return in_order
 
 
 @inlined_kernel

@@ -25,9 +25,9 @@ class Producers(NamedTuple):
 
 
 # A flit's label: its row in the table of services (R4), NONE for an end of token; the first consumer of its layer; its
-# step. Put together once, when it is sent, because many cores will look at it.
-SERVICE_ROW, CONSUMERS, STEP = range(3)
-LABELS = 4  # a power of 2, so that a label lies in one line of the cache
+# step, and the step's number at its consumers. Put together once, when it is sent, because many cores will look at it.
+SERVICE_ROW, CONSUMERS, STEP, NUMBER = range(4)
+LABELS = 4
 
 
 class ProducerState(NamedTuple):
@@ -166,6 +166,7 @@ def put_label(program, label, flit):
     layer = steps.layer[step]
     label[at + CONSUMERS] = layer * program.consumers.routers
     label[at + STEP] = step
+    label[at + NUMBER] = steps.local[step]
     label[at + SERVICE_ROW] = NONE
     if event >= 0:
         row = (flits.active[flit] - 1) * services.events[layer] + event
