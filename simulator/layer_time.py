@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from .activity import Cause
 from .busy import Busy
 from .capacity import attention_order, kept_count, worked_count
-from .phase import consumer_of
 from .placement import LayerPlan, Placement, hidden_weights
 from .program import Outcome, Part, causes_of, run, service_causes
 from .trace import Attention, Pool, Select
@@ -58,12 +57,8 @@ def know_layer(placement: Placement, plan: LayerPlan, part: Part | None, busy: B
         causes[:, Cause.ATTENTION] = int(attention_cycles(placement, plan).max()) + 2 if apart else 0
     else:
         consumers = plan.phase.consumers
-        alone = consumer_of(plan, part.work[0])
-        steps = (
-            np.full(len(consumers.cores), part.steps)
-            if alone is None
-            else np.bincount(alone, minlength=len(consumers.cores))
-        )
+        count = len(consumers.cores)
+        steps = np.full(count, part.steps) if part.alone is None else np.bincount(part.alone, minlength=count)
         causes[consumers.cores] = service_causes(plan, part.totals)
         causes[consumers.cores, Cause.CONTROL] += steps * plan.phase.expected
     busy.rows += causes
