@@ -8,7 +8,7 @@ from typing import Any
 from ..simulator.cuts import load_cuts
 from ..simulator.engine import NOTHING_MOVES
 from ..simulator.errors import UserError
-from ..simulator.hardware import Chip, load_chip
+from ..simulator.hardware import BASELINES, Chip, load_chip
 from ..simulator.report import Report, bound_report, simulate
 from ..simulator.timeline import Timeline
 from ..simulator.trace import load_trace
@@ -48,7 +48,14 @@ class RunRequest:
     def chip(self) -> Chip:
         """The chip that runs. Raises UserError as `load_chip` and `Chip.baseline` do."""
         chip = load_chip(self.hardware, self.settings)
-        return chip if self.baseline is None else chip.baseline(self.baseline)
+        if self.baseline is None:
+            return chip
+        off = chip.baseline(self.baseline)
+        for key, value in self.settings.items():
+            if BASELINES[self.baseline].get(key, value) != value:
+                given = f"{key} = {BASELINES[self.baseline][key]}"
+                raise UserError(f"--baseline {self.baseline} means {given}; leave --set {key}={value} out")
+        return off
 
 
 def run_single(request: RunRequest) -> None:

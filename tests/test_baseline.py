@@ -1,9 +1,12 @@
 """The `dense` baseline: any trace on any chip with everything off, through the same engine."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cases import chip_with
 from sparsespike import load_chip
+from sparsespike.analysis.single import RunRequest
 from sparsespike.cli import main
 from sparsespike.simulator.activity import Action
 from sparsespike.simulator.engine import run
@@ -73,3 +76,11 @@ def test_simulate_runs_on_the_baseline(tmp_path, monkeypatch, capsys):
     expected = run(synthetic_trace(**RECIPE), load_chip("mesh16").baseline("dense"))
     assert found["cycles"] == expected.total_cycles
     assert np.sum(list(found["counts"].values())) == expected.counts.sum()
+
+
+def test_a_setting_that_a_baseline_takes_back_is_refused():
+    request = RunRequest("t.safetensors", baseline="dense", settings={"core.weight_format": "csr"})
+    with pytest.raises(UserError, match=r"--baseline dense means core.weight_format = dense; leave --set .*=csr out"):
+        request.chip()
+    same = replace(request, settings={"core.weight_format": "dense", "core.lanes": 8})
+    assert (same.chip().core.weight_format, same.chip().core.lanes) == ("dense", 8)
