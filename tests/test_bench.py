@@ -32,6 +32,8 @@ ISSUE_ROWS = (
     "spikformer_vs_bare_loop",
     "spikformer_whole",
     "imagenet_event_cost_ratio",
+    "bounds_speed",
+    "bounds_tightness",
     "two_processes",
     "start",
 )

@@ -32,6 +32,8 @@ BARS = {
     "spikformer_vs_bare_loop": Bar("at most", 6, "x", "linear layers, time over that of their bare additions"),
     "spikformer_whole": Bar("at most", 8, "x", "all layers, time over that of their bare additions"),
     "imagenet_event_cost_ratio": Bar("at most", 1.3, "x", "time per spike sent, over spikformer's"),
+    "bounds_speed": Bar("at least", 100, "x", "lower bounds of cycles, over the event loop"),
+    "bounds_tightness": Bar("at least", 0.7, "x", "bound / simulated cycles, lowest median of any kind of layer"),
     "two_processes": Bar("at least", 1.8, "x", "throughput of two processes over that of one"),
     "start": Bar("at most", 2, "s", "`sparsespike simulate` of one digits image, in all"),
     "start_cold": Bar("at most", 90, "s", "all kernels compiled, no cache"),
