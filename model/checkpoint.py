@@ -1,14 +1,26 @@
-"""Training states on disk. The only torch.load of the project stands here, and it never unpickles code."""
+"""Torch files: training states and state dicts. The only torch.load stands here, and it never unpickles code."""
 
+import argparse
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..simulator.errors import UserError
 from ..simulator.files import write_whole
 
 VERSION = 1
+# Where training programs put the state dict: timm's saver, and the reference training scripts of torchvision's style.
+CONTAINERS = ("state_dict", "model")
+PARALLEL = "module."  # what torch's data parallel wrapper puts in front of every name
+# A checkpoint beside its weights holds the options of its training in this class, which runs no code when it is read.
+_HARMLESS: list[Any] = [argparse.Namespace]
+SHOWN = 12  # names in an error message
+# How torch's files begin: a zip archive; before 1.6 a number that only they begin with, pickled.
+_BEGINNINGS = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
 
 
 def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
@@ -27,3 +39,56 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if version > VERSION:
         raise UserError(f"{path}: training state version {version} is newer than this program's {VERSION}; update it")
     return dict(state)
+
+
+def is_torch_file(path: str | Path) -> bool:
+    """Whether a file begins as torch's files do; no other file of this program does."""
+    path = Path(path)
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(16).startswith(_BEGINNINGS)
+
+
+def load_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """The state dict in a torch file, bare or in one of the `CONTAINERS`, without the prefix `module.`.
+
+    Raises UserError where the file is missing or damaged, would have to run code to be read, or holds something else.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        with torch.serialization.safe_globals(_HARMLESS):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the reader stumbles over
+        raise UserError(f"{path}: {_unreadable(error)}") from None
+    if isinstance(content, Mapping) and set(content) == {"version", "state"}:
+        raise UserError(f"{path}: the state of a training; the tickets beside it hold trained networks")
+    for key in CONTAINERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content:
+        raise UserError(f"{path}: holds no state dict, bare or under {' or '.join(map(repr, CONTAINERS))}")
+    wrong = [repr(name) for name, value in content.items() if not (isinstance(name, str) and _is_weight(value))]
+    if wrong:
+        raise UserError(f"{path}: no state dict; beside named tensors it holds {listed(wrong)}")
+    parallel = all(name.startswith(PARALLEL) for name in content)
+    return {name.removeprefix(PARALLEL) if parallel else name: tensor for name, tensor in content.items()}
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, Tensor) and not value.is_quantized and not value.is_sparse and not value.is_complex()
+
+
+def _unreadable(error: Exception) -> str:
+    """Why torch would not read a file, in one line."""
+    blocked = re.search(r"GLOBAL (\S+)", str(error))
+    if blocked:
+        return f"needs {blocked[1]} to be read, but no file may run code here; save its state dict alone"
+    return f"damaged, or no file of torch's ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
+
+
+def listed(names: Sequence[str], most: int = SHOWN) -> str:
+    """The first names with commas, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

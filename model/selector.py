@@ -33,30 +33,32 @@ def random_scores(keys: list[int], seed: int, index: int, tokens: int) -> np.nda
 class TokenSelector(nn.Module):
     """One selector, in one of three forms; the keep mask is cumulative, so a dropped token stays dropped.
 
-    learned: feature f = mean over time of the residual stream; Linear(D, D/2) -> ReLU -> Linear(D/2, 2) -> LogSoftmax.
-        Training draws keep or drop per token (Gumbel-softmax, straight through); evaluation keeps the k best by
-        z0 - z1. ReLU stands where the paper's code has GELU, because it is exact in the chip's integers.
+    learned: feature f = mean over time of the residual stream; Linear(D, D/2) -> activation -> Linear(D/2, 2) ->
+        LogSoftmax. Training draws keep or drop per token (Gumbel-softmax, straight through); evaluation keeps the k
+        best by z0 - z1. activation: `gelu` as the paper's code has it, which the chip looks up in a table, or `relu`,
+        which it computes.
     rate: keeps the k tokens with the highest mean firing rate; no parameters.
     random: the paper's control. Evaluation draws by seed and image, so it does not depend on the batch.
     """
 
-    def __init__(self, form: str, index: int, keep: int, width: int, hidden: int, seed: int = 0) -> None:
+    def __init__(
+        self, form: str, index: int, keep: int, width: int, hidden: int, seed: int = 0, activation: str = "relu"
+    ) -> None:
         super().__init__()
         self.form, self.index, self.keep, self.seed = form, index, keep, seed
         if form == "learned":
-            self.linear = nn.Sequential(
-                nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 2), nn.LogSoftmax(dim=-1)
-            )
+            between = nn.GELU() if activation == "gelu" else nn.ReLU()
+            self.linear = nn.Sequential(nn.Linear(width, hidden), between, nn.Linear(hidden, 2), nn.LogSoftmax(dim=-1))
 
-    def activations(self, x: Tensor) -> Tensor:
-        """Hidden activations of the learned form, float[batch, tokens, hidden], after the ReLU."""
-        hidden: Tensor = self.linear[:2](x.mean(0))
-        return hidden
+    def hidden_sums(self, x: Tensor) -> Tensor:
+        """Hidden units of the learned form in front of the activation, float[batch, tokens, hidden]."""
+        sums: Tensor = self.linear[0](x.mean(0))
+        return sums
 
     def forward(self, x: Tensor, mask: Tensor, images: Tensor) -> Tensor:
         """float[time, batch, tokens, D] and the mask so far, float[batch, tokens] -> the new mask, 0 or 1."""
         if self.form == "learned":
-            z = self.linear[2](self.activations(x))  # [batch, tokens, 2]: keep, drop
+            z = self.linear[2](self.linear[1](self.hidden_sums(x)))  # [batch, tokens, 2]: keep, drop
             if self.training:
                 return F.gumbel_softmax(self.linear[3](z), hard=True)[..., 0] * mask
             # The difference does not need the softmax, and without it equal tokens tie exactly.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .neurons import Lif, Parameters, Relu, exact
 from .trace import (
     ACTIVATION_MAX,
+    TABLE_ENTRIES,
     Attention,
     Conv,
     Events,
@@ -130,13 +131,16 @@ class Builder:
         self._add(Pool(name=name, source=source, target=target))
         return target
 
-    def select(self, name: str, source: str, keep: int, form: SelectForm = "learned") -> str:
-        """Keeps the best `keep` of the tokens that are left; returns `source`."""
+    def select(self, name: str, source: str, keep: int, form: SelectForm = "learned", *, table: bool = False) -> str:
+        """Keeps the best `keep` of the tokens that are left; returns `source`.
+
+        table: a learned scorer's activation is a table of random entries in place of the ReLU.
+        """
         features = self.dense[source].sum(1, dtype=np.int64)
         scorer: dict[str, Any] = {}
         scores = features.sum(-1)  # what `rate` goes by
         if form == "learned":
-            scores, scorer = self._scorer(features)
+            scores, scorer = self._scorer(features, table)
         elif form == "random":
             scores = self.rng.permuted(np.arange(scores.size)).reshape(scores.shape)
         scores = np.where(self._left(source), scores, -_NO_LIMIT)
@@ -257,7 +261,7 @@ class Builder:
         self._largest[target] = largest
         return target
 
-    def _scorer(self, features: Ints) -> tuple[Ints, dict[str, Any]]:
+    def _scorer(self, features: Ints, table: bool) -> tuple[Ints, dict[str, Any]]:
         """A two-layer scorer of half the width, shifted so that few hidden values are clipped."""
         width = features.shape[-1]
         size = max(1, width // 2)
@@ -266,14 +270,19 @@ class Builder:
         bias = self.rng.integers(-50, 51, size).astype(np.int32)
         shift = max(0, int(np.quantile(np.abs(sums), 0.95)).bit_length() - 7)
         score = self.rng.choice(np.array([-9, -4, -1, 1, 3, 8], np.int8), size)
-        hidden = np.clip(np.maximum(sums + bias, 0) >> shift, 0, 127)
-        layer = {
+        hidden = (sums + bias) >> shift
+        layer: dict[str, Any] = {
             "hidden": Weights.from_dense(dense),
             "hidden_bias": bias,
             "hidden_shift": shift,
             "score_weights": score,
         }
-        return hidden @ score.astype(np.int64), layer
+        if table:
+            layer["table"] = self.rng.integers(-128, 128, TABLE_ENTRIES).astype(np.int8)
+            activations = layer["table"].astype(np.int64)[np.clip(hidden, -128, 127) + 128]
+        else:
+            activations = np.clip(hidden, 0, 127)
+        return activations @ score.astype(np.int64), layer
 
 
 def _correlate(values: NDArray[Any], dense: NDArray[np.int8], kernel: int) -> Ints:

@@ -20,7 +20,7 @@ from .energy import EnergyTable, action_prices
 from .engine import SERVED
 from .errors import UserError, nearest
 from .hardware import Chip
-from .placement import selector_bytes
+from .placement import hidden_bytes, selector_bytes
 from .trace import Conv, Head, Layer, Linear, Select, Trace, Weights
 
 POLICIES = ("skip", "gate", "off")
@@ -85,9 +85,8 @@ def _falling(chip: Chip, layer: Layer, activity: Activity, index: int) -> NDArra
         assert layer.hidden is not None
         surviving, hidden = layer.hidden.nonzeros, layer.hidden.output_channels
         falling[Action.SELECTOR_MAC] = counts[Action.SELECTOR_MAC] * surviving // (surviving + hidden)
-        unit_bytes = selector_bytes(chip, layer)
         brought = counts[Action.DRAM_READ] - counts[Action.DRAM_WRITE]  # without spills, which go both ways (D5)
-        falling[Action.DRAM_READ] = brought // chip.in_bursts(unit_bytes) * (unit_bytes - hidden)
+        falling[Action.DRAM_READ] = brought // chip.in_bursts(selector_bytes(chip, layer)) * hidden_bytes(chip, layer)
         return falling
     falling[list(FALLING)] = counts[list(FALLING)]
     # D2: by tokens one transfer serves all cores, which write it each on its own

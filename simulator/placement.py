@@ -186,12 +186,18 @@ def hidden_weights(chip: Chip, layer: Select) -> int:
     return layer.hidden.size if chip.core.weight_format == "dense" else layer.hidden.nonzeros
 
 
+def hidden_bytes(chip: Chip, layer: Select) -> int:
+    """D2: bytes of the hidden weights of a selector."""
+    bits = chip.core.weight_bits + (0 if chip.core.weight_format == "dense" else chip.core.index_bits)
+    return -(-hidden_weights(chip, layer) * bits // 8)
+
+
 def selector_bytes(chip: Chip, layer: Select) -> int:
-    """D2: bytes of a selector's weights."""
+    """D2: bytes that a selector has in the token unit's weight memory."""
     if layer.hidden is None:
         return 0
-    bits = chip.core.weight_bits + (0 if chip.core.weight_format == "dense" else chip.core.index_bits)
-    return -(-hidden_weights(chip, layer) * bits // 8) + layer.hidden.output_channels
+    table = 0 if layer.table is None else len(layer.table)
+    return hidden_bytes(chip, layer) + layer.hidden.output_channels + table
 
 
 def _keep_stored(trace: Trace) -> Callable[..., Stored]:

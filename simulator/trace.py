@@ -29,6 +29,7 @@ Neuron = Literal["lif", "relu"]
 ProductOrder = Literal["", "qk_first", "kv_first"]
 
 ACTIVATION_MAX = 255  # of a ReLU network: unsigned, 8 bits (M1)
+TABLE_ENTRIES = 256  # of a selector's activation: one for each value of a signed byte (T6)
 
 
 @dataclass(frozen=True)
@@ -220,10 +221,12 @@ class Pool(Layer):
 class Select(Layer):
     """Spiking token selector: keeps the `keep` best of the tokens that are left, ties to the lower token id.
 
-    The feature f of a token is the sum of its stream over time, int[channels]. form `learned`: h = clip(max(hidden f +
-    hidden_bias, 0) >> hidden_shift, 0, 127), score = score_weights . h (z0 - z1 but for a constant). form `rate`:
-    score = sum f. form `random`: the choice is the trace's; no arithmetic on the chip.
+    The feature f of a token is the sum of its stream over time, int[channels]. form `learned`: p = (hidden f +
+    hidden_bias) >> hidden_shift; h = clip(p, 0, 127), a ReLU, or with a table h = table[clip(p, -128, 127) + 128];
+    score = score_weights . h (z0 - z1 but for a constant). form `rate`: score = sum f. form `random`: the choice is the
+    trace's; no arithmetic on the chip.
     hidden: Weights[width -> hidden].  hidden_bias: int32[hidden].  score_weights: int8[hidden].
+    table: int8[256], any function of the hidden sum, such as GELU; None for the ReLU.
     """
 
     form: SelectForm
@@ -232,6 +235,7 @@ class Select(Layer):
     hidden_bias: NDArray[np.int32] | None = None
     hidden_shift: int = 0
     score_weights: NDArray[np.int8] | None = None
+    table: NDArray[np.int8] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

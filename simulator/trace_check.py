@@ -9,6 +9,7 @@ import numpy as np
 from .errors import UserError, nearest
 from .trace import (
     LAYER_KINDS,
+    TABLE_ENTRIES,
     Attention,
     Conv,
     Events,
@@ -28,13 +29,18 @@ MULTIPLIER_MAX = 2**15 - 1  # of a requantisation: with the shift a scale of 15 
 SHIFT_MAX = 46  # a 32-bit sum times a multiplier has no bit beyond
 
 
-# Fields that ReLU networks brought; left out at these values, so that a spiking trace keeps its bytes and checksum.
-_SPIKING = {"neuron": "lif", "requant": None, "inner": None, "order": ""}
+# Fields that ReLU networks and tables brought; left out at these values, so that other traces keep their checksums.
+_ABSENT = {"neuron": "lif", "requant": None, "inner": None, "order": "", "table": None}
 
 
 def _stored(item: Any) -> dict[str, Any]:
     """The fields of a dataclass that a file holds."""
-    return {key: value for key, value in vars(item).items() if key not in _SPIKING or value != _SPIKING[key]}
+    fields = vars(item).items()
+    return {key: value for key, value in fields if not (key in _ABSENT and _same(value, _ABSENT[key]))}
+
+
+def _same(value: Any, absent: Any) -> bool:
+    return not isinstance(value, np.ndarray) and bool(value == absent)
 
 
 def flatten_trace(trace: Trace) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -303,6 +309,7 @@ def _check_select(trace: Trace, layer: Select, what: str) -> None:
     _need(layer.form in ("learned", "rate", "random"), f"{what}: unknown form {layer.form!r}")
     _need(isinstance(layer.keep, int) and 1 <= layer.keep <= source.tokens, f"{what}: cannot keep {layer.keep} tokens")
     if layer.form != "learned":
+        _need(layer.table is None, f"{what}: a table of activations, but the form {layer.form!r} has none")
         return
     _check_weights(layer.hidden, trace.numerics.weight_bits, f"{what}: hidden")
     assert layer.hidden is not None
@@ -310,6 +317,8 @@ def _check_select(trace: Trace, layer: Select, what: str) -> None:
     _array(layer.hidden_bias, np.int32, (layer.hidden.output_channels,), f"{what}: hidden_bias")
     _array(layer.score_weights, np.int8, (layer.hidden.output_channels,), f"{what}: score_weights")
     _need(isinstance(layer.hidden_shift, int) and 0 <= layer.hidden_shift < 32, f"{what}: impossible hidden_shift")
+    if layer.table is not None:
+        _array(layer.table, np.int8, (TABLE_ENTRIES,), f"{what}: table")
 
 
 def _check_attention(trace: Trace, layer: Attention, what: str) -> None:

@@ -257,6 +257,13 @@ def _pool(spikes: NDArray[np.uint8], source: Stream) -> NDArray[np.uint8]:
     return pooled.reshape(len(spikes), -1, source.channels)
 
 
+def _activated(layer: Select, hidden: Sums) -> Sums:
+    """T6: ReLU, or the table's entry; int64[candidates, hidden] both ways."""
+    if layer.table is None:
+        return np.clip(hidden, 0, 127)
+    return layer.table[np.clip(hidden, -128, 127) + 128].astype(np.int64)
+
+
 def _compare_tokens(trace: Trace, plan: LayerPlan, layer: Select, image: int, features: Sums) -> int:
     """T2: rank the candidates by score, ties to the lower id; returns how many were ranked."""
     if layer.form == "random":
@@ -267,8 +274,8 @@ def _compare_tokens(trace: Trace, plan: LayerPlan, layer: Select, image: int, fe
         assert layer.hidden_bias is not None
         assert layer.score_weights is not None
         weights = layer.hidden.to_dense()[:, :, 0].astype(np.int64)
-        hidden = np.maximum(features[candidates] @ weights.T + layer.hidden_bias, 0) >> layer.hidden_shift
-        scores = np.minimum(hidden, 127) @ layer.score_weights.astype(np.int64)
+        hidden = (features[candidates] @ weights.T + layer.hidden_bias) >> layer.hidden_shift
+        scores = _activated(layer, hidden) @ layer.score_weights.astype(np.int64)
     else:
         scores = features[candidates].sum(axis=1)
     order = np.argsort(-scores, kind="stable")

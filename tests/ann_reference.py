@@ -75,7 +75,11 @@ class Slow:
             for out in range(len(dense)):
                 total = int(layer.hidden_bias[out])
                 total += sum(int(w) * v for w, v in zip(dense[out], self.values[layer.source][token], strict=True))
-                hidden.append(min(max(total, 0) >> layer.hidden_shift, 127))
+                shifted = total // 2**layer.hidden_shift
+                if layer.table is None:
+                    hidden.append(min(max(shifted, 0), 127))
+                else:
+                    hidden.append(int(layer.table[min(max(shifted, -128), 127) + 128]))
             scores[token] = sum(int(w) * h for w, h in zip(layer.score_weights, hidden, strict=True))
         self.kept.append(sorted(sorted(scores, key=lambda token: (-scores[token], token))[: layer.keep]))
 

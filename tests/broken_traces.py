@@ -168,6 +168,15 @@ BROKEN = {
     ),
     "no hidden bias": (lambda: layer_with(T, "select1", hidden_bias=None), "hidden_bias: missing"),
     "short score": (lambda: layer_with(T, "select1", score_weights=np.ones(2, np.int8)), "score_weights: shape"),
+    "a short table": (
+        lambda: layer_with(T, "select1", table=np.zeros(255, np.int8)),
+        "table: shape (255,), needs (256,)",
+    ),
+    "a wide table": (lambda: layer_with(T, "select1", table=np.zeros(256, np.int16)), "table: type int16, needs int8"),
+    "a table without a scorer": (
+        lambda: layer_with(T, "select1", form="rate", table=np.zeros(256, np.int8)),
+        "the form 'rate' has none",
+    ),
     "negative shift": (lambda: layer_with(T, "select1", hidden_shift=-1), "impossible hidden_shift"),
     "graded attention": (
         lambda: stream_with(T, "block0.qkv.out", kind="integer"),

@@ -219,14 +219,16 @@ def _linear_stack(rng, builder):
         same = builder.streams[stream].channels == channels
         stream = builder.linear(f"linear{index}", stream, channels, stream if same and rng.random() < 0.7 else "")
     if rng.random() < 0.3:
-        builder.select("select", stream, int(rng.integers(1, height * width + 1)), _form(rng))
+        _select(rng, builder, "select", stream, int(rng.integers(1, height * width + 1)))
         stream = builder.linear("behind", stream, int(rng.integers(1, 20)))
     if rng.random() < 0.5:
         builder.head("head", stream, int(rng.integers(1, 11)))
 
 
-def _form(rng):
-    return _pick(rng, "learned", "learned", "rate", "random")
+def _select(rng, builder, name, stream, keep):
+    """T6: every other scorer has a table."""
+    form, table = _pick(rng, ("learned", False), ("learned", True), ("rate", False), ("random", False))
+    builder.select(name, stream, keep, form, table=table)
 
 
 def _stem(rng, builder, channels):
@@ -262,7 +264,7 @@ def _transformer(rng, builder):
     for block in range(int(rng.integers(1, 3))):
         if rng.random() < 0.7:
             left = int(rng.integers(1, left + 1))
-            builder.select(f"select{block}", stream, left, _form(rng))
+            _select(rng, builder, f"select{block}", stream, left)
         fused = builder.linear(f"qkv{block}", stream, 3 * width)
         order = _pick(rng, None, "qk_first", "kv_first") if builder.style.neuron == "relu" else None
         mixed = builder.attention(f"attention{block}", fused, heads, order=order)

@@ -18,6 +18,7 @@ from handmade import (
 from oracle import simulate_slowly
 from sparsespike.simulator.activity import Cause
 from sparsespike.simulator.engine import run
+from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.layer_time import attention_cycles, selector_cycles, time_job
 from sparsespike.simulator.phase import list_tokens, list_work, scan_cycles
 from sparsespike.simulator.placement import place
@@ -171,6 +172,20 @@ def test_the_learned_selector():
     assert selector_cycles(placement, placement.plans[1]) == 1 + 10 * (8 + 1) + 10 * 3 + 2 == 123
     scans = 10 * 1  # T4: tokens 0 to 9 follow one another
     assert took(trace, chip, layer=1) == silent_steps(10, 0, outputs=2) + scans + 123
+
+
+def test_a_scorer_with_a_table():
+    """-37 + 2 = -35, >> 2 is -9: as much as a silent token's 2 >> 2 = 0 by the ReLU, entry 119 of the table."""
+    table = np.zeros(256, np.int8)
+    table[119] = 5
+    scorer = {"hidden": Weights.from_dense(np.full((1, 1), -37)), "hidden_bias": np.array([2], np.int32)}
+    scorer |= {"hidden_shift": 2, "score_weights": np.ones(1, np.int8)}
+    given = stream_of("given", np.array([[[0], [1]]]))
+    for entries, best in ((None, 0), (table, 1)):
+        choice = Select(name="choice", source="given", form="learned", keep=1, table=entries, **scorer)
+        run(trace_of([choice], [given], 1, (kept(best),)), quick(), verify=True)
+        with pytest.raises(UserError, match="keeps other tokens"):
+            run(trace_of([choice], [given], 1, (kept(1 - best),)), quick(), verify=True)
 
 
 # ---- A ----

@@ -86,6 +86,7 @@ SIGNS = {
     "graded spikes": lambda index, case, result: result.counts[index]["MULTIPLY_ADD"] > 0,
     "scans": lambda index, case, result: result.counts[index]["SCAN"] > 0,
     "scorers": lambda index, case, result: result.counts[index]["SELECTOR_MAC"] > 0,
+    "tables": lambda index, case, result: getattr(case.trace.layers[index], "table", None) is not None,
     "ranking": lambda index, case, result: result.counts[index]["SCORE_COMPARE"] > 0,
     "attention": lambda index, case, result: result.counts[index]["AND_POPCOUNT"] > 0,
     "pools": lambda index, case, result: result.counts[index]["POOL_OR"] > 0,

@@ -50,7 +50,7 @@ ENCODER = ("tb_encoder.sv", "encoder.sv", "sram.sv")
 UNIT = ("tb_token_unit.sv", "token_unit.sv", "fifo.sv", "sram.sv")
 CHANNEL = ("tb_dram.sv", "dram.sv", "fifo.sv")
 SCANS = (*ORDERS, "scans", "long scans", "values above 1", "values beyond a flit")
-FORMS = (*ORDERS, *selector_programs.FORMS)
+FORMS = (*ORDERS, *selector_programs.FORMS, "table")
 RARE_FORMS = ("scans", "no hidden weights")
 
 BLOCKS = {

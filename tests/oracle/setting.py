@@ -134,7 +134,8 @@ class Setting:
             return 0
         core = self.chip.core
         bits = core.weight_bits + (0 if core.weight_format == "dense" else core.index_bits)
-        return (self.hidden_entries(layer) * bits + 7) // 8 + layer.hidden.output_channels
+        table = 256 if layer.table is not None else 0
+        return (self.hidden_entries(layer) * bits + 7) // 8 + layer.hidden.output_channels + table
 
     def hidden_entries(self, layer):
         """T2: E."""

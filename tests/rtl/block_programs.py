@@ -254,8 +254,8 @@ def _random_trace(rng: np.random.Generator, chip: Chip, images: int) -> Trace:
             stream = builder.conv(f"conv{index}", stream, int(rng.integers(1, 17)))
         elif grown == "select":
             left = int(rng.integers(1, left + 1))
-            form = pick(rng, "learned", "learned", "rate", "random")
-            stream = builder.select(f"select{index}", stream, left, form)
+            form, table = pick(rng, ("learned", True), ("learned", False), ("rate", False), ("random", False))
+            stream = builder.select(f"select{index}", stream, left, form, table=table)
         elif grown == "attention":
             heads = int(rng.integers(1, 4))
             fused = builder.linear(f"qkv{index}", stream, 3 * heads * int(rng.integers(1, 5)))

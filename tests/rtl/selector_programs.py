@@ -28,8 +28,12 @@ def selector_programs(seed: int, shape: Mapping[str, int]) -> Iterator[Sample]:
 
 def _form(phase: Phase) -> frozenset[str]:
     layer = phase.plan.layer
-    empty = layer.hidden is not None and layer.hidden.nonzeros == 0
-    return frozenset({layer.form, "no hidden weights"} if empty else {layer.form})
+    sorts = {layer.form}
+    if layer.hidden is not None and layer.hidden.nonzeros == 0:
+        sorts.add("no hidden weights")
+    if layer.table is not None:
+        sorts.add("table")
+    return frozenset(sorts)
 
 
 def _select(phase: Phase, shape: Mapping[str, int]) -> tuple[Program, list[str]]:
@@ -40,6 +44,7 @@ def _select(phase: Phase, shape: Mapping[str, int]) -> tuple[Program, list[str]]
     candidates = np.flatnonzero(trace.kept_mask(layer.selector, plan.source.tokens)[0]).tolist()
     kept = _bitmap(trace.kept[layer.selector + 1][0].tolist())
     words = _weight_words(phase, shape) if layer.form == "learned" else []
+    table = [] if layer.table is None else [entry % (1 << WEIGHT_BITS) for entry in layer.table.tolist()]
     hidden = 0 if layer.hidden is None else layer.hidden.output_channels
     images = {
         "registers": (
@@ -63,8 +68,10 @@ def _select(phase: Phase, shape: Mapping[str, int]) -> tuple[Program, list[str]]
             hidden,
             layer.hidden_shift,
             len(words),
+            len(table),
         ),
         "weights": words,
+        "table": table,
         "flits": [(cycle << 16 | step) << FIELDS.bits | flit for cycle, step, flit in _steps(phase, router)],
     }
     done = phase.outcome.cycles + selector_cycles(phase.placement, plan)
@@ -110,14 +117,14 @@ def _weight_words(phase: Phase, shape: Mapping[str, int]) -> list[int]:
 
 
 def _scores(phase: Phase, candidates: list[int]) -> list[int]:
-    """T2, of the features that the kernels add up."""
+    """T2, T6, of the features that the kernels add up."""
     layer, features = phase.plan.layer, phase.arrived()[candidates]
     if layer.form == "rate":
         return features.sum(axis=1).tolist()
     hidden = features @ layer.hidden.to_dense()[:, :, 0].T.astype(np.int64) + layer.hidden_bias
-    return (
-        np.minimum(np.maximum(hidden, 0) >> layer.hidden_shift, 127) @ layer.score_weights.astype(np.int64)
-    ).tolist()
+    shifted = np.clip(hidden >> layer.hidden_shift, -128, 127)
+    activated = np.maximum(shifted, 0) if layer.table is None else layer.table.astype(np.int64)[shifted + 128]
+    return (activated @ layer.score_weights.astype(np.int64)).tolist()
 
 
 def _bitmap(tokens: list[int]) -> int:

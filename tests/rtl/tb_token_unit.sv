@@ -1,7 +1,8 @@
 // The token unit behind a link, one program after the other. A program's folder holds `registers.hex`: {unit, fifo_flits, s,
 // flits, steps, contexts, end-of-token flits of a step, skip, time_inner, timesteps, tokens, candidates, their number, how many
-// are kept, form, bitmap of `random`, E, hidden units, shift, words of weights}, `weights.hex`: those words, and `flits.hex`:
-// per flit {first cycle in which output L may grant it, its step of the phase, the flit}. Output L keeps to s (N3, N4), to the
+// are kept, form, bitmap of `random`, E, hidden units, shift, words of weights, entries of the table}, `weights.hex`: those
+// words, `table.hex`: those entries (256 or none, T6), and `flits.hex`: per flit
+// {first cycle in which output L may grant it, its step of the phase, the flit}. Output L keeps to s (N3, N4), to the
 // grants of steps (C6) and to the room in the FIFO (C1). Logs `lookup`, `take`, `release` and, once the bitmap is written,
 // `done` and `score.J`, the score of candidate J.
 module tb_token_unit #(
@@ -24,14 +25,16 @@ module tb_token_unit #(
     localparam logic [31:0] RANDOM = 2;
 
     logic                   clk = 0, rst = 1, start = 0, run = 0;
-    logic [31:0]            registers [0:19];
+    logic [31:0]            registers [0:20];
+    logic [7:0]             entries [0:255];
     logic [MACS*LANE_W-1:0] weights [0:WEIGHT_DEPTH-1];
     logic [FLIT_W+31:0]     flits [0:FLITS-1];
     logic [31:0]            unit, fifo_flits, flit_cycles, flit_count, candidates;
     logic [15:0]            first_cycle, step, steps, contexts, granted, released, released_before;
     logic [FLIT_W-1:0]      flit, link, in_flit;
-    logic                   granting, in_valid, in_pop, ended, ended_before, done, weight_write = 0;
+    logic                   granting, in_valid, in_pop, ended, ended_before, done, weight_write = 0, table_write = 0;
     logic [ADDRESS_W-1:0]   weight_address = 0;
+    logic [7:0]             table_address = 0;
     logic [TOKENS-1:0]      keep;
     int                     cycle = 0, sent = 0, behind = 0, hold = 0, programs;
     string                  folder;
@@ -63,6 +66,8 @@ module tb_token_unit #(
         .cfg_candidates(registers[11][TOKENS-1:0]), .cfg_candidate_count(candidates[15:0]), .cfg_kept(registers[13][15:0]),
         .cfg_form(registers[14][1:0]), .cfg_chosen(registers[15][TOKENS-1:0]), .cfg_entries(registers[16][15:0]),
         .cfg_hidden(registers[17][15:0]), .cfg_shift(registers[18][4:0]),
+        .cfg_table(registers[20] != 0), .table_write(table_write), .table_address(table_address),
+        .table_data(entries[table_address]),
         .weight_write(weight_write), .weight_address(weight_address), .weight_data(weights[weight_address])
     );
 
@@ -97,6 +102,7 @@ module tb_token_unit #(
             $readmemh($sformatf("%s/p%04d/flits.hex", folder, program_), flits, 0, registers[3] - 1);
             if (registers[19] != 0)
                 $readmemh($sformatf("%s/p%04d/weights.hex", folder, program_), weights, 0, registers[19] - 1);
+            if (registers[20] != 0) $readmemh($sformatf("%s/p%04d/table.hex", folder, program_), entries);
             @(negedge clk) rst = program_ == 0;  // `start` alone must do for all phases but the first
             weight_write = 1;
             for (int word = 0; word < registers[19]; word++) begin
@@ -104,6 +110,12 @@ module tb_token_unit #(
                 @(negedge clk);
             end
             weight_write = 0;
+            table_write = 1;
+            for (int entry = 0; entry < registers[20]; entry++) begin
+                table_address = entry[7:0];
+                @(negedge clk);
+            end
+            table_write = 0;
             @(negedge clk) rst = 0;
             start = 1;
             @(negedge clk) start = 0;

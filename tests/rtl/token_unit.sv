@@ -50,6 +50,11 @@ module token_unit #(
     input  logic [STEP_W-1:0]      cfg_entries,       // E
     input  logic [STEP_W-1:0]      cfg_hidden,
     input  logic [4:0]             cfg_shift,
+    input  logic                   cfg_table,         // T6: the activation is a table, else a ReLU
+    // The table's entries for -128 … 127, in this order.
+    input  logic                   table_write,
+    input  logic [7:0]             table_address,
+    input  logic [7:0]             table_data,
     // Weights: the words of the entries, behind them those of the score, MACS lanes each; what is left over in a word is 0.
     input  logic                   weight_write,
     input  logic [ADDRESS_W-1:0]   weight_address,
@@ -204,7 +209,11 @@ module token_unit #(
         .write(weight_write), .write_address(weight_address), .write_data(weight_data)
     );
 
-    // Hidden sums, then score += score weight x clip(max(sum + bias, 0) >> shift, 0, 127).
+    // T6: registers, with a read port per lane.
+    logic [7:0] activations [0:255];
+    always_ff @(posedge clk) if (table_write) activations[table_address] <= table_data;
+
+    // Hidden sums, then score += score weight x activation of (sum + bias) >> shift.
     logic signed [ACC_W-1:0]        product [0:MACS-1];
     logic signed [ACC_W-1:0]        term [0:MACS-1];
     logic signed [HIDDEN*ACC_W-1:0] sums, next_sums;
@@ -216,8 +225,8 @@ module token_unit #(
         logic [TOKEN_W+CHANNEL_W-1:0] address;
         logic [FEATURE_W-1:0]         feature;
         logic [STEP_W-1:0]            scored;
-        logic [ACC_W-1:0]             biased, shifted;
-        logic [7:0]                   activation;
+        logic signed [ACC_W-1:0]      biased, shifted;
+        logic [7:0]                   clipped, entry, activation;
         logic signed [WEIGHT_W-1:0]   weight;
 
         assign lane_word = weight_word[m*LANE_W+:LANE_W];
@@ -229,9 +238,11 @@ module token_unit #(
 
         assign scored = at + STEP_W'(m);
         assign biased = sums[scored[UNIT_W-1:0]*ACC_W+:ACC_W] + lane_word[WEIGHT_W+:ACC_W];
-        assign shifted = biased[ACC_W-1] ? 0 : biased >> cfg_shift;
+        assign shifted = biased >>> cfg_shift;
+        assign clipped = shifted > 127 ? 8'd127 : shifted < -128 ? 8'h80 : shifted[7:0];
+        assign entry = activations[clipped ^ 8'h80];
         // Beyond the last hidden unit the weight is 0, and no sum may be there.
-        assign activation = scored >= cfg_hidden ? 0 : shifted > 127 ? 127 : shifted[7:0];
+        assign activation = scored >= cfg_hidden ? 0 : cfg_table ? entry : clipped[7] ? 0 : clipped;
         assign term[m] = ACC_W'(weight) * ACC_W'($signed(activation));
     end
 
