@@ -5,11 +5,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .ann import Ranges
 from .selector import TokenSelector
 from .spikformer import Spikformer
 from .ticket import Calibration
 
 BATCH = 128
+GELU_FLAT = 4.0  # GELU(x) is within 2e-4 of 0 below -4, so that no sum beyond needs to be told apart
 
 
 @torch.no_grad()
@@ -23,17 +25,20 @@ def calibrate(model: Spikformer, images: NDArray[np.float32]) -> Calibration:
     def watch(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(module, TokenSelector)
         x, mask, _ = inputs
-        hidden = module.activations(x) * mask[:, :, None]
-        largest[module.index] = max(largest[module.index], float(hidden.max()))
+        sums = module.hidden_sums(x) * mask[:, :, None]
+        below = min(GELU_FLAT, -float(sums.min())) if model.config.activation == "gelu" else 0.0
+        largest[module.index] = max(largest[module.index], float(sums.max()), below)
 
     hooks = [model.predictor[index].register_forward_pre_hook(watch) for index in range(len(largest))]
     training = model.training
     model.eval()
+    ranges = Ranges(model.config)
     try:
         for start in range(0, len(images), BATCH):
-            model(torch.from_numpy(images[start : start + BATCH]))
+            with ranges.watching(model):
+                model(torch.from_numpy(images[start : start + BATCH]))
     finally:
         for hook in hooks:
             hook.remove()
         model.train(training)
-    return Calibration(float(np.abs(images).max()), tuple(largest))
+    return Calibration(float(np.abs(images).max()), tuple(largest), ranges.result())

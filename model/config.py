@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from ..simulator.errors import UserError, nearest
 
 SELECTOR_FORMS = ("learned", "rate", "random")
+NEURONS = ("lif", "relu")
+ACTIVATIONS = ("relu", "gelu")
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,8 @@ class SpikformerConfig:
     attention_scale: constant factor on Q K^T V (0.125 in the paper, a shift).
     keep: share of tokens that each selector keeps: int(tokens * keep^i) after the i-th; 1 means no selectors.
     selector_seed: seed of the form `random`.
+    neuron: `relu` makes the quantised ANN twin of the same shapes, which has one timestep.
+    activation: of the hidden units of learned selectors.
     """
 
     image_channels: int = 1
@@ -31,6 +35,8 @@ class SpikformerConfig:
     selector: str = "learned"
     keep: float = 0.7
     selector_seed: int = 0
+    neuron: str = "lif"
+    activation: str = "relu"
 
     def __post_init__(self) -> None:
         """Raise UserError naming the first value that no network can have."""
@@ -46,8 +52,13 @@ class SpikformerConfig:
             raise UserError(f"sps_channels = {self.sps_channels}: needs at least 1 channel per conv")
         if self.width % self.heads:
             raise UserError(f"width {self.width} does not split into {self.heads} heads; take a multiple")
-        if self.selector not in SELECTOR_FORMS:
-            raise UserError(f"selector {self.selector!r} is unknown; {nearest(str(self.selector), SELECTOR_FORMS)}")
+        choices = {"selector": SELECTOR_FORMS, "neuron": NEURONS, "activation": ACTIVATIONS}
+        for name, allowed in choices.items():
+            value = str(getattr(self, name))
+            if value not in allowed:
+                raise UserError(f"{name} {value!r} is unknown; {nearest(value, allowed)}")
+        if self.neuron == "relu" and self.timesteps != 1:
+            raise UserError(f"timesteps = {self.timesteps}: an ANN (neuron `relu`) has one")
         if not 0 < self.keep <= 1:
             raise UserError(
                 f"keep = {self.keep}: the share of tokens that a selector keeps must be above 0 and at most 1"

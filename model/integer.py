@@ -11,7 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..simulator.errors import UserError
-from ..simulator.trace import Attention, Conv, Head, Layer, Linear, Numerics, Pool, Select
+from ..simulator.trace import (
+    ACTIVATION_MAX,
+    Attention,
+    Conv,
+    Head,
+    Layer,
+    Linear,
+    Numerics,
+    Pool,
+    Requant,
+    Select,
+)
 from .selector import image_keys, random_scores
 
 BATCH = 64
@@ -27,7 +38,7 @@ class Run:
     streams: uint8[images, timesteps, tokens, channels] by name, dropped tokens included.
     kept: uint16[images, keep] per selector, ascending.  pixels: int8[images, channels, height, width].
     logits: int64[images, classes].
-    saturated: neuron updates that were clipped to the potential's width.
+    saturated: neuron updates that were clipped to the potential's width; of an ANN, values that reach 255.
     """
 
     pixels: NDArray[np.int8]
@@ -109,7 +120,18 @@ class _Forward:
         return {layer.target for layer in self.network.layers if layer.target}
 
     def _store(self, layer: Layer, spikes: Array) -> None:
-        self.values[layer.target] = spikes + self.values[layer.residual] if layer.residual else spikes
+        total = spikes + self.values[layer.residual] if layer.residual else spikes
+        if self.network.numerics.neuron == "relu":
+            total = np.minimum(total, ACTIVATION_MAX)  # M2
+            self.saturated += int(np.count_nonzero(total == ACTIVATION_MAX))
+        self.values[layer.target] = total
+
+    def _outputs(self, layer: Conv | Linear | Attention, x: Array, bias: int | NDArray[np.int32]) -> Array:
+        """The layer's neurons on its sums: ReLU and 8 bits, or spikes."""
+        if layer.requant is not None:
+            return requantise(np.add(x, bias, dtype=np.int64), layer.requant)
+        assert layer.theta is not None
+        return self._neurons(x, bias, layer.theta)
 
     def _neurons(self, x: Array, bias: int | NDArray[np.int32], theta: int | NDArray[np.int32]) -> Array:
         """u <- sat((u >> 1) + ((x + bias) << F)); fire and reset to 0 at u >= theta. The shift floors."""
@@ -142,13 +164,11 @@ class _Forward:
         ]  # tap = ky * kernel + kx
         patches = np.stack(windows, axis=-1).reshape(*source.shape[:3], -1)  # [..., input, tap]
         x = exact_product(patches, dense.reshape(dense.shape[0], -1).T)
-        assert layer.theta is not None  # lowering makes spiking networks
-        self._store(layer, self._neurons(x, layer.bias, layer.theta))
+        self._store(layer, self._outputs(layer, x, layer.bias))
 
     def _linear(self, layer: Linear) -> None:
         x = exact_product(self.values[layer.source], layer.weights.to_dense()[:, :, 0].T)
-        assert layer.theta is not None  # lowering makes spiking networks
-        self._store(layer, self._neurons(x, layer.bias, layer.theta))
+        self._store(layer, self._outputs(layer, x, layer.bias))
 
     def _pool(self, layer: Pool) -> None:
         source = self.values[layer.source]
@@ -158,7 +178,7 @@ class _Forward:
         best = np.zeros((*source.shape[:2], high, wide, source.shape[3]), np.int32)
         for ky in range(3):
             for kx in range(3):
-                best |= grid[:, :, ky : ky + 2 * high : 2, kx : kx + 2 * wide : 2]
+                best = np.maximum(best, grid[:, :, ky : ky + 2 * high : 2, kx : kx + 2 * wide : 2])
         self._store(layer, best.reshape(*source.shape[:2], high * wide, -1))
 
     def _select(self, layer: Select) -> None:
@@ -168,7 +188,11 @@ class _Forward:
             assert layer.hidden_bias is not None
             assert layer.score_weights is not None
             hidden = exact_product(feature, layer.hidden.to_dense()[:, :, 0].T).astype(np.int64) + layer.hidden_bias
-            hidden = np.minimum(np.maximum(hidden, 0) >> layer.hidden_shift, 127)
+            hidden >>= layer.hidden_shift
+            if layer.table is None:
+                hidden = np.minimum(np.maximum(hidden, 0), 127)
+            else:
+                hidden = layer.table[np.minimum(np.maximum(hidden, -128), 127) + 128].astype(np.int64)
             score = (hidden @ layer.score_weights.astype(np.int64)).astype(np.float64)
         elif layer.form == "rate":
             score = feature.sum(2).astype(np.float64)
@@ -182,13 +206,21 @@ class _Forward:
         self.kept.append(np.sort(order, axis=1).astype(np.uint16))
 
     def _attention(self, layer: Attention) -> None:
-        source = self.values[layer.source].astype(np.float32)
+        # Spikes' sums are exact in 32 bits, activations' in 64.
+        source: NDArray[Any] = self.values[layer.source].astype(np.float32 if layer.inner is None else np.float64)
         images, time, tokens, channels = source.shape
         split = source.reshape(images, time, tokens, 3, layer.heads, channels // (3 * layer.heads))
         q, k, v = (split[:, :, :, part].swapaxes(2, 3) for part in range(3))  # [images, time, heads, tokens, d]
         k = k * self.mask[:, None, None, :, None]  # keys and values are the kept tokens only
-        x = np.rint(q @ (k.swapaxes(-1, -2) @ v)).astype(np.int32)  # sums of at most tokens x d ones: exact
-        self._store(layer, self._neurons(x.swapaxes(2, 3).reshape(images, time, tokens, -1), 0, layer.theta))
+        product: NDArray[Any]
+        if layer.inner is None:  # exact in any order, sums of at most tokens x d ones
+            product = q @ (k.swapaxes(-1, -2) @ v)
+        elif layer.order == "kv_first":
+            product = q @ requantise(k.swapaxes(-1, -2) @ v, layer.inner)
+        else:  # a masked key's score is 0, and requantised still 0
+            product = requantise(q @ k.swapaxes(-1, -2), layer.inner) @ v
+        x = np.rint(product).astype(np.int32).swapaxes(2, 3).reshape(images, time, tokens, -1)
+        self._store(layer, self._outputs(layer, x, 0))
 
     def _head(self, layer: Head) -> None:
         total = (self.values[layer.source].sum(1) * self.mask[:, :, None]).sum(1)  # [images, channels]
@@ -204,3 +236,13 @@ def exact_product(values: NDArray[np.int32], matrix: NDArray[np.int8]) -> Array:
     kind = np.float32 if bound < _EXACT_FLOAT32 else np.float64
     flat = values.reshape(-1, values.shape[-1]).astype(kind) @ matrix.astype(kind)
     return np.rint(flat).astype(np.int32).reshape(*values.shape[:-1], -1)
+
+
+def requantise(sums: NDArray[Any], requant: Requant) -> Array:
+    """Activations of an ANN: clip((sum x multiplier + half) >> shift, 0, 255) with half = 2^(shift - 1).
+
+    sums: whole numbers, exact below 2^53 where they are floats, channels on the last axis.
+    """
+    half = np.left_shift(np.int64(1), requant.shift.astype(np.int64) - 1)
+    scaled = (sums.astype(np.int64) * requant.multiplier + half) >> requant.shift
+    return scaled.clip(0, ACTIVATION_MAX).astype(np.int32)

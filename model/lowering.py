@@ -2,23 +2,24 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..simulator.trace import Attention, Conv, Head, Layer, Linear, Numerics, Pool, Select, Weights
+from .ann_lowering import ReluNeurons
+from .config import SpikformerConfig
 from .integer import IntegerNetwork
+from .quantise import WEIGHT_BITS, Float, quantise_channels, quantise_tensor
 from .ticket import Ticket
 
-WEIGHT_BITS, PIXEL_BITS, POTENTIAL_BITS = 8, 8, 24
+PIXEL_BITS, POTENTIAL_BITS = 8, 24
 V_TH, ATTENTION_V_TH = 1.0, 0.5
 NORM_EPSILON = 1e-5  # torch's batch norm
 HIDDEN_MAX = 127  # largest hidden activation of a selector on the chip
-_WEIGHT_MAX = 2 ** (WEIGHT_BITS - 1) - 1
 _BIAS_MAX = 2**15 - 1
 _THETA_MAX = 2**20  # leaves the potential room above the threshold
-
-Float = NDArray[np.float64]
 
 
 def fold_norm(parameters: Mapping[str, NDArray[np.float32]], layer: str, norm: str) -> tuple[Float, Float]:
@@ -38,32 +39,61 @@ def fold_norm(parameters: Mapping[str, NDArray[np.float32]], layer: str, norm: s
 def quantise_neurons(
     weight: Float, bias: Float, fraction_bits: int, input_scale: float = 1.0
 ) -> tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.int32]]:
-    """Symmetric quantisation with one scale per output channel: (int8 weights, int32 bias, int32 theta).
+    """`quantise_channels` for LIF neurons: (int8 weights, int32 bias, int32 theta).
 
-    One unit of the integer sum is s x input_scale, with s = max |w| / 127 of the channel. s grows where the bias would
-    leave 16 bits or theta = ceil(2^F 2 v_th / unit) the potential: both happen in channels that pruning left (nearly)
-    empty. The factor 2 in theta is tau: the float neuron adds x / 2, the integer one x.
+    theta = ceil(2^F 2 v_th / unit), at most 2^20. The factor 2 is tau: the float neuron adds x / 2, the integer one x.
     """
-    rows = weight.reshape(len(weight), -1)
     threshold = 2**fraction_bits * 2 * V_TH
-    unit = np.maximum.reduce(
-        [
-            np.abs(rows).max(1) / _WEIGHT_MAX * input_scale,
-            np.abs(bias) / _BIAS_MAX,
-            np.full(len(rows), threshold / _THETA_MAX),
-        ]
-    )
-    integers = np.rint(rows * input_scale / unit[:, None]).astype(np.int8).reshape(weight.shape)
-    return integers, np.rint(bias / unit).astype(np.int32), np.ceil(threshold / unit).astype(np.int32)
+    integers, integer_bias, unit = quantise_channels(weight, bias, input_scale, _BIAS_MAX, threshold / _THETA_MAX)
+    return integers, integer_bias, np.ceil(threshold / unit).astype(np.int32)
 
 
-def quantise_tensor(weight: Float, bias: Float) -> tuple[NDArray[np.int8], float]:
-    """Symmetric int8 with one scale for the whole tensor, and that scale; for head and selectors.
+def gelu_table(shift: int, unit: float) -> NDArray[np.int8]:
+    """GELU of a selector's hidden sums as the chip looks it up (T6): int8[256], for (sum >> shift) of -128 to 127.
 
-    bias, already in the units of weight times input, keeps the scale large enough for it to fit 2^23.
+    Entry p stands for the sums p 2^shift to (p + 1) 2^shift - 1 and holds GELU of their mean times `unit`, the value of
+    one unit of the sum. One scale for all entries makes the largest 127; it changes no order of scores.
     """
-    scale = max(float(np.abs(weight).max()) / _WEIGHT_MAX, float(np.abs(bias).max()) / 2**23, 1e-12)
-    return np.rint(weight / scale).astype(np.int8), scale
+    first = np.arange(-128, 128) * 2.0**shift
+    x = (first + (2**shift - 1) / 2) * unit
+    gelu = np.array([value * 0.5 * (1 + math.erf(value / math.sqrt(2))) for value in x.tolist()])
+    return np.rint(gelu * (HIDDEN_MAX / gelu.max())).astype(np.int8)
+
+
+class LifNeurons:
+    """Spiking neurons: a spike counts as it is, thresholds are in units of the integer sum."""
+
+    def __init__(self, config: SpikformerConfig) -> None:
+        self.config = config
+        self.fraction_bits = config.timesteps - 1
+
+    def numerics(self, **widths: int) -> Numerics:
+        """The numeric contract."""
+        return Numerics(fraction_bits=self.fraction_bits, potential_bits=POTENTIAL_BITS, neuron="lif", **widths)
+
+    def largest(self, residual: int) -> int:
+        """The largest value of a stream: a spike and what is added."""
+        return 1 + residual
+
+    def unit(self, stream: str) -> float:
+        """What 1 in a stream stands for."""
+        return 1.0
+
+    def layer(
+        self, weight: Float, bias: Float, input_unit: float, outputs: tuple[str, ...]
+    ) -> tuple[NDArray[np.int8], NDArray[np.int32], dict[str, Any]]:
+        """int8 weights, int32 bias and the neurons' own fields of a layer."""
+        integers, integer_bias, theta = quantise_neurons(weight, bias, self.fraction_bits, input_unit)
+        return integers, integer_bias, {"theta": theta}
+
+    def attention(self, block: int) -> tuple[dict[str, Any], int]:
+        """The fields of a block's attention and its largest sum.
+
+        attn_lif sees scale x (Q K^T V); on the raw sums its threshold is 2^F 2 v_th / scale.
+        """
+        config = self.config
+        theta = math.ceil(2**self.fraction_bits * 2 * ATTENTION_V_TH / config.attention_scale)
+        return {"theta": theta}, config.tokens * config.width // config.heads
 
 
 def lower(ticket: Ticket) -> IntegerNetwork:
@@ -77,7 +107,11 @@ class _Lowering:
     def __init__(self, ticket: Ticket) -> None:
         self.ticket, self.config = ticket, ticket.config
         self.parameters = ticket.parameters
-        self.fraction_bits = self.config.timesteps - 1
+        self.neurons: LifNeurons | ReluNeurons = (
+            LifNeurons(self.config)
+            if self.config.neuron == "lif"
+            else ReluNeurons(self.config, ticket.calibration.ranges)
+        )
         self.layers: list[Layer] = []
         side = self.config.image_size
         self.shapes: dict[str, tuple[int, int, int]] = {"pixels": (self.config.image_channels, side, side)}
@@ -93,13 +127,11 @@ class _Lowering:
                 self._select(index - 1, stream)
             stream = self._block(index, stream)
         self._head(stream)
-        numerics = Numerics(
+        numerics = self.neurons.numerics(
             timesteps=config.timesteps,
-            fraction_bits=self.fraction_bits,
             weight_bits=WEIGHT_BITS,
             pixel_bits=PIXEL_BITS,
             accumulator_bits=self.bound.bit_length() + 1,
-            potential_bits=POTENTIAL_BITS,
         )
         return IntegerNetwork(
             numerics=numerics,
@@ -118,7 +150,7 @@ class _Lowering:
         """Append a layer and note its target's shape and largest value; returns the target's name."""
         self.layers.append(layer)
         self.shapes[layer.target] = (channels, side, side)
-        self.largest[layer.target] = 1 + (self.largest[layer.residual] if layer.residual else 0)
+        self.largest[layer.target] = self.neurons.largest(self.largest[layer.residual] if layer.residual else 0)
         return layer.target
 
     def _prove(self, weights: NDArray[np.int8], bias: NDArray[np.integer], largest: int) -> None:
@@ -140,22 +172,30 @@ class _Lowering:
     def _conv(self, name: str, conv: str, norm: str, streams: tuple[str, str], side: int, residual: str = "") -> str:
         source, target = streams
         weight, bias = fold_norm(self.parameters, f"patch_embed.{conv}", f"patch_embed.{norm}")
-        # Only the first convolution's input has a scale of its own; spikes count as they are.
-        scale = self._pixel_scale() if source == "pixels" else 1.0
-        integers, integer_bias, theta = quantise_neurons(weight, bias, self.fraction_bits, scale)
+        unit = self._pixel_scale() if source == "pixels" else self.neurons.unit(source)
+        integers, integer_bias, neurons = self.neurons.layer(weight, bias, unit, (target,))
         self._prove(integers, integer_bias, self.largest[source])
         weights = Weights.from_dense(integers)
         layer = Conv(
-            name=name, source=source, target=target, residual=residual, weights=weights, bias=integer_bias, theta=theta
+            name=name, source=source, target=target, residual=residual, weights=weights, bias=integer_bias, **neurons
         )
         return self._add(layer, len(bias), side)
 
-    def _linear(self, name: str, parts: tuple[str, ...], source: str, target: str, residual: str = "") -> str:
-        """Linear layers that read one stream, fused output by output."""
+    def _linear(
+        self,
+        name: str,
+        parts: tuple[str, ...],
+        source: str,
+        target: str,
+        residual: str = "",
+        outputs: tuple[str, ...] = (),
+    ) -> str:
+        """Linear layers that read one stream, fused output by output; `outputs` names theirs, else it is the target."""
         folded = [fold_norm(self.parameters, f"{part}_linear", f"{part}_bn") for part in parts]
         weight = np.concatenate([weight for weight, _ in folded])
         bias = np.concatenate([bias for _, bias in folded])
-        integers, integer_bias, theta = quantise_neurons(weight, bias, self.fraction_bits)
+        unit = self.neurons.unit(source)
+        integers, integer_bias, neurons = self.neurons.layer(weight, bias, unit, outputs or (target,))
         self._prove(integers, integer_bias, self.largest[source])
         layer = Linear(
             name=name,
@@ -165,23 +205,23 @@ class _Lowering:
             selector=self.selector,
             weights=Weights.from_dense(integers),
             bias=integer_bias,
-            theta=theta,
+            **neurons,
         )
         return self._add(layer, len(bias), self.config.grid)
 
     def _block(self, index: int, stream: str) -> str:
         name, attn, mlp = f"block{index}", f"block.{index}.attn", f"block.{index}.mlp"
-        qkv = self._linear(f"{name}.qkv", tuple(f"{attn}.{part}" for part in "qkv"), stream, f"{name}.qkv")
-        # attn_lif sees scale x (Q K^T V); on the raw sums its threshold is 2^F 2 v_th / scale.
-        theta = math.ceil(2**self.fraction_bits * 2 * ATTENTION_V_TH / self.config.attention_scale)
-        self.bound = max(self.bound, self.config.tokens * self.config.width // self.config.heads)
+        fused, outputs = (tuple(f"{prefix}.{part}" for part in "qkv") for prefix in (attn, name))
+        qkv = self._linear(f"{name}.qkv", fused, stream, f"{name}.qkv", outputs=outputs)
+        neurons, largest = self.neurons.attention(index)
+        self.bound = max(self.bound, largest)
         attention = Attention(
             name=f"{name}.attention",
             source=qkv,
             target=f"{name}.attention",
             selector=self.selector,
             heads=self.config.heads,
-            theta=theta,
+            **neurons,
         )
         attended = self._add(attention, self.config.width, self.config.grid)
         middle = self._linear(f"{name}.proj", (f"{attn}.proj",), attended, f"x{index}.5", stream)
@@ -199,16 +239,18 @@ class _Lowering:
         self.selector = index
 
     def _learned(self, index: int, stream: str, common: dict[str, object]) -> Select:
-        """The scorer in integers. Its feature is a sum over time where the float one is a mean, so a unit is s / T."""
+        """The scorer in integers; its feature is a sum over time where the float one is a mean."""
         time = self.config.timesteps
+        gain = time / self.neurons.unit(stream)  # of the integer feature
         first, last = (f"predictor.{index}.linear.{part}" for part in (0, 2))
-        bias = self.parameters[f"{first}.bias"].astype(np.float64) * time
+        bias = self.parameters[f"{first}.bias"].astype(np.float64) * gain
         hidden, scale = quantise_tensor(self.parameters[f"{first}.weight"].astype(np.float64), bias)
         hidden_bias = np.rint(bias / scale).astype(np.int32)
         self._prove(hidden, hidden_bias, self.largest[stream] * time)
-        # The smallest shift that brings the largest activation of the training images into 7 bits.
-        largest = round(self.ticket.calibration.hidden_max[index] * time / scale)
+        # The smallest shift that brings the largest sum of the training images into 7 bits.
+        largest = round(self.ticket.calibration.hidden_max[index] * gain / scale)
         shift = max(0, largest.bit_length() - HIDDEN_MAX.bit_length())
+        table = gelu_table(shift, scale / gain) if self.config.activation == "gelu" else None
         z = self.parameters[f"{last}.weight"].astype(np.float64)
         score, _ = quantise_tensor(z[0] - z[1], np.zeros(1))  # z0 - z1; its constant bias changes no order
         return Select(
@@ -219,12 +261,13 @@ class _Lowering:
             hidden_bias=hidden_bias,
             hidden_shift=shift,
             score_weights=score,
+            table=table,
         )
 
     def _head(self, stream: str) -> None:
         """logit = W . sum over time and kept tokens + bias x T x kept: the mean's division is left out."""
         count = self.config.timesteps * self.config.kept_tokens[-1]
-        bias = self.parameters["head.bias"].astype(np.float64) * count
+        bias = self.parameters["head.bias"].astype(np.float64) * count / self.neurons.unit(stream)
         weight, scale = quantise_tensor(self.parameters["head.weight"].astype(np.float64), bias)
         integer_bias = np.rint(bias / scale).astype(np.int64)
         self._prove(weight, integer_bias, self.largest[stream] * count)

@@ -1,4 +1,4 @@
-"""The leaky integrate-and-fire (LIF) neuron of Spikformer, over all timesteps at once."""
+"""The leaky integrate-and-fire (LIF) neuron of Spikformer, over all timesteps at once, and what an ANN has for it."""
 
 from typing import Any
 
@@ -46,7 +46,8 @@ class LIF(nn.Module):
     """Multi-step LIF neuron with tau = 2, hard reset to 0 and a sigmoid surrogate gradient.
 
     v <- v + (x - v) / 2; spike where v >= v_th, then v <- 0. A spike's gradient is that of sigmoid(4 (v - v_th)); the
-    reset is detached. The state starts at 0 in every call, so nothing leaks from one batch to the next.
+    reset is detached. The state starts at 0 in every call, so nothing leaks from one batch to the next. Potentials are
+    float32 in any precision; spikes are exact in all.
     """
 
     def __init__(self, v_th: float = 1.0) -> None:
@@ -55,4 +56,13 @@ class LIF(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float[time, ...] input currents -> float[time, ...] spikes, 0 or 1."""
-        return _MultiStepLIF.apply(x, self.v_th)
+        spikes: Tensor = _MultiStepLIF.apply(x.float() if x.dtype.itemsize < 4 else x, self.v_th)
+        return spikes.to(x.dtype)
+
+
+def make_neuron(kind: str, v_th: float = 1.0) -> nn.Module:
+    """What stands behind every batch norm: `lif`, or in the float network of a quantised ANN a ReLU (`relu`).
+
+    Neither has parameters, so both networks have the same state dict. A ReLU has no threshold.
+    """
+    return LIF(v_th) if kind == "lif" else nn.ReLU()

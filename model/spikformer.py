@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import SpikformerConfig
-from .neuron import LIF
+from .neuron import make_neuron
 from .selector import TokenSelector
 
 
@@ -55,11 +55,11 @@ class SPS(nn.Module):
             suffix = str(index or "")  # the official names: proj_conv, proj_conv1, proj_conv2 …
             setattr(self, f"proj_conv{suffix}", nn.Conv2d(inputs, outputs, 3, padding=1, bias=False))
             setattr(self, f"proj_bn{suffix}", Norm(outputs))
-            setattr(self, f"proj_lif{suffix}", LIF())
+            setattr(self, f"proj_lif{suffix}", make_neuron(config.neuron))
             inputs = outputs
         self.rpe_conv = nn.Conv2d(inputs, inputs, 3, padding=1, bias=False)
         self.rpe_bn = Norm(inputs)
-        self.rpe_lif = LIF()
+        self.rpe_lif = make_neuron(config.neuron)
 
     def forward(self, images: Tensor) -> Tensor:
         """float[B, C, H, W] -> [T, B, N, D]."""
@@ -92,8 +92,8 @@ class SSA(nn.Module):
         for name in ("q", "k", "v", "proj"):
             setattr(self, f"{name}_linear", nn.Linear(config.width, config.width))
             setattr(self, f"{name}_bn", Norm(config.width))
-            setattr(self, f"{name}_lif", LIF())
-        self.attn_lif = LIF(0.5)
+            setattr(self, f"{name}_lif", make_neuron(config.neuron))
+        self.attn_lif = make_neuron(config.neuron, 0.5)
 
     def _spikes(self, name: str, x: Tensor) -> Tensor:
         linear, norm, lif = (getattr(self, f"{name}_{part}") for part in ("linear", "bn", "lif"))
@@ -119,10 +119,10 @@ class MLP(nn.Module):
         super().__init__()
         self.fc1_linear = nn.Linear(config.width, config.hidden)
         self.fc1_bn = Norm(config.hidden)
-        self.fc1_lif = LIF()
+        self.fc1_lif = make_neuron(config.neuron)
         self.fc2_linear = nn.Linear(config.hidden, config.width)
         self.fc2_bn = Norm(config.width)
-        self.fc2_lif = LIF()
+        self.fc2_lif = make_neuron(config.neuron)
 
     def forward(self, x: Tensor) -> Tensor:
         """[T, B, N, D] -> spikes [T, B, N, D]."""
@@ -165,7 +165,15 @@ class Spikformer(nn.Module):
         self.patch_embed = SPS(config)
         self.block = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.predictor = nn.ModuleList(
-            TokenSelector(config.selector, index, keep, config.width, config.selector_hidden, config.selector_seed)
+            TokenSelector(
+                config.selector,
+                index,
+                keep,
+                config.width,
+                config.selector_hidden,
+                config.selector_seed,
+                config.activation,
+            )
             for index, keep in enumerate(config.keep_counts)
         )
         self.head = nn.Linear(config.width, config.classes)

@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 
 from ..simulator.errors import UserError
 from ..simulator.files import checksum, load_tensors, save_tensors
+from .ann import range_names
 from .config import SpikformerConfig
 from .pruning import Masks
 from .spikformer import Spikformer
 
 KIND, VERSION = "ticket", 1
+
+# fields of the configuration that came later: a file without them means these values, and none is written with them
+_LATER = {"neuron": "lif", "activation": "relu"}
 
 # torch counts batches there; nothing in evaluation or lowering reads it
 _UNUSED = "num_batches_tracked"
@@ -28,11 +32,14 @@ class Calibration:
     """What lowering must know of the training images, so that it is a function of the ticket alone.
 
     pixel_max: largest |pixel| after normalisation.
-    hidden_max: per learned selector, its largest hidden activation on a token that was a candidate; empty otherwise.
+    hidden_max: per learned selector, the largest hidden sum that its activation tells from others, on tokens that were
+        candidates: with GELU, negative ones count too, down to where it is flat; empty without learned selectors.
+    ranges: of a quantised ANN, the activation that becomes 255, by name (`ann.range_names`); empty otherwise.
     """
 
     pixel_max: float
     hidden_max: tuple[float, ...] = ()
+    ranges: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,10 @@ class Ticket:
             raise UserError(
                 f"calibration.hidden_max: {len(self.calibration.hidden_max)} numbers for {learned} selectors"
             )
+        _check_names("calibration.ranges", set(self.calibration.ranges), set(range_names(self.config)))
+        for name, largest in self.calibration.ranges.items():
+            if not 0 <= largest < np.inf:
+                raise UserError(f"calibration.ranges.{name} = {largest}: must be a number of at least 0")
         if not 0 < self.calibration.pixel_max < np.inf:
             raise UserError(f"calibration.pixel_max = {self.calibration.pixel_max}: must be above 0")
 
@@ -113,12 +124,17 @@ class Ticket:
 
     def network(self) -> Spikformer:
         """The trained float network, in evaluation mode."""
-        with torch.device("meta"):  # without initial weights, which would draw from torch's random state
-            model = Spikformer(self.config)
-        state = {name: torch.from_numpy(array.copy()) for name, array in self.parameters.items()}
-        unused = {name: torch.tensor(0) for name in model.state_dict() if name.endswith(_UNUSED)}
-        model.load_state_dict(state | unused, assign=True)
-        return model.requires_grad_(False).eval()
+        return network_of(self.config, self.parameters)
+
+
+def network_of(config: SpikformerConfig, parameters: Mapping[str, NDArray[np.float32]]) -> Spikformer:
+    """The float network with these parameters (those of `parameter_shapes`), in evaluation mode, frozen."""
+    with torch.device("meta"):  # without initial weights, which would draw from torch's random state
+        model = Spikformer(config)
+    state = {name: torch.from_numpy(array.copy()) for name, array in parameters.items()}
+    unused = {name: torch.tensor(0) for name in model.state_dict() if name.endswith(_UNUSED)}
+    model.load_state_dict(state | unused, assign=True)
+    return model.requires_grad_(False).eval()
 
 
 def parameter_shapes(config: SpikformerConfig) -> dict[str, tuple[int, ...]]:
@@ -171,17 +187,25 @@ def _flatten(ticket: Ticket) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         else:
             tensors[f"mask/{name}"] = np.packbits(mask)
             tensors[f"survivors/{name}"] = array[mask]
-    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(ticket.config).items()}
-    calibration = {"pixel_max": ticket.calibration.pixel_max, "hidden_max": list(ticket.calibration.hidden_max)}
+    plain = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in vars(ticket.config).items()
+        if key not in _LATER or value != _LATER[key]
+    }
+    calibration: dict[str, Any] = {
+        "pixel_max": ticket.calibration.pixel_max,
+        "hidden_max": list(ticket.calibration.hidden_max),
+    }
+    if ticket.calibration.ranges:  # a spiking ticket keeps its bytes and checksum
+        calibration["ranges"] = dict(ticket.calibration.ranges)
     return tensors, {"config": plain, "calibration": calibration, "provenance": dict(ticket.provenance)}
 
 
 def _restore(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> Ticket:
     known = {entry.name for entry in dataclasses.fields(SpikformerConfig)}
-    _check_names("configuration keys", set(header["config"]), known)
-    plain: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in header["config"].items()
-    }
+    given = _LATER | header["config"]
+    _check_names("configuration keys", set(given), known)
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
     config = SpikformerConfig(**plain)
     parameters: dict[str, np.ndarray] = {}
     masks: dict[str, np.ndarray] = {}
@@ -198,7 +222,8 @@ def _restore(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> Ti
             parameters[name][masks[name]] = alive
         else:
             parameters[name] = tensors[f"parameter/{name}"]
-    calibration = Calibration(header["calibration"]["pixel_max"], tuple(header["calibration"]["hidden_max"]))
+    found = header["calibration"]
+    calibration = Calibration(found["pixel_max"], tuple(found["hidden_max"]), found.get("ranges", {}))
     return Ticket(config, parameters, masks, calibration, header["provenance"])
 
 

@@ -184,6 +184,11 @@ class Twin:
                         sums[t][i][channel] += overlap * step[j][2 * width + channel]
         self.fire(layer, sums, [0] * width, [layer.theta] * width)
 
+    def activation(self, layer: Select, p: int) -> int:
+        if layer.table is None:
+            return min(127, max(0, p))
+        return int(layer.table[128 + min(127, max(-128, p))])
+
     def select(self, layer: Select):
         tokens = self.trace.streams[layer.source].tokens
         feature = [
@@ -199,7 +204,7 @@ class Twin:
             hidden = [self.weighted(layer.hidden, row) for row in feature]
             hidden = [
                 [
-                    min(127, max(0, h + int(b)) // 2**layer.hidden_shift)
+                    self.activation(layer, (h + int(b)) // 2**layer.hidden_shift)
                     for h, b in zip(row, layer.hidden_bias, strict=True)
                 ]
                 for row in hidden
@@ -218,11 +223,15 @@ class Twin:
         self.logits = [value + int(bias) for value, bias in zip(sums, layer.bias, strict=True)]
 
 
-@pytest.mark.parametrize("form", ["learned", "rate", "random"])
+@pytest.mark.parametrize(
+    "changes",
+    [{"selector": "learned"}, {"activation": "gelu"}, {"selector": "rate"}, {"selector": "random"}],
+    ids=["learned", "gelu", "rate", "random"],
+)
 @pytest.mark.parametrize("seed", range(1, 4))
-def test_trace_equals_the_slow_twin(form, seed):
+def test_trace_equals_the_slow_twin(changes, seed):
     """Every spike of every stream, shadow rows included, every kept token and every logit."""
-    trace = trace_ticket(random_ticket(dataclasses.replace(TINY, selector=form), seed), split_for(TINY, 2, seed))
+    trace = trace_ticket(random_ticket(dataclasses.replace(TINY, **changes), seed), split_for(TINY, 2, seed))
     for image in range(2):
         twin = Twin(trace, image, [kept[image].tolist() for kept in trace.kept])
         for name, stream in trace.streams.items():
