@@ -22,14 +22,26 @@ def full_masks(model: nn.Module) -> Masks:
 
 
 def prune_survivors(weights: Mapping[str, Tensor], masks: Masks, fraction: float) -> Masks:
-    """One round of global magnitude pruning: the smallest |w| of all layers together go, a fraction of the survivors.
+    """One round of global magnitude pruning: int(fraction x survivors) weights go, the smallest |w|."""
+    alive, _ = survivors(masks)
+    return prune_smallest(weights, masks, int(fraction * alive))
 
-    Exactly int(fraction x survivors) weights are removed; among equals the first in name and memory order.
+
+def prune_to(weights: Mapping[str, Tensor], masks: Masks, sparsity: float) -> Masks:
+    """Global magnitude pruning until int(sparsity x prunable weights) are gone; none where as many are gone already."""
+    alive, prunable_weights = survivors(masks)
+    return prune_smallest(weights, masks, max(0, int(sparsity * prunable_weights) - (prunable_weights - alive)))
+
+
+def prune_smallest(weights: Mapping[str, Tensor], masks: Masks, count: int) -> Masks:
+    """Masks without the `count` survivors of all layers together whose |w| is smallest.
+
+    Exactly so many are removed; among equals the first in name and memory order.
     """
     names = sorted(masks)
     alive = torch.cat([masks[name].flatten() for name in names])
     size = torch.cat([weights[name].detach().abs().flatten() for name in names]).masked_fill(~alive, torch.inf)
-    alive[size.argsort(stable=True)[: int(fraction * int(alive.sum()))]] = False
+    alive[size.argsort(stable=True)[:count]] = False
     parts = alive.split([masks[name].numel() for name in names])
     return {name: part.reshape(masks[name].shape).clone() for name, part in zip(names, parts, strict=True)}
 

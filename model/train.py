@@ -2,15 +2,14 @@
 
 import dataclasses
 import json
-import math
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
@@ -19,95 +18,44 @@ from ..simulator.errors import UserError
 from ..simulator.files import write_text
 from .calibrate import calibrate
 from .checkpoint import load_checkpoint, save_checkpoint
-from .config import SpikformerConfig
-from .data import Dataset, load_data, shifted
+from .data import Dataset, augmented, load_data
 from .evaluate import float_accuracy, integer_accuracy
-from .pruning import Masks, apply_masks, full_masks, prune_survivors, rewind, snapshot
+from .losses import DISTILLATION_WEIGHT, TOKEN_RATIO_WEIGHT, classification_loss, distillation_loss, mixed, taught
+from .pruning import Masks, apply_masks, full_masks, prune_survivors, prune_to, rewind, snapshot
+from .request import TrainRequest
+from .schedule import learning_rate, mixes, sparsity_at
 from .selector import token_ratio_loss
+from .settle import settle_norms
 from .spikformer import Spikformer
+from .start import begin_with, find_trained, teacher_of
 from .ticket import Ticket, make_ticket, save_ticket
 
 STATE_FILE, HISTORY_FILE, TICKET_FILE = "training.pt", "history.json", "ticket.safetensors"
-LABEL_SMOOTHING = 0.1
-TOKEN_RATIO_WEIGHT = 2.0  # of the paper's code
-_PLAIN_STATE = ("masks", "early", "round", "epoch", "history")  # of `_Run`, saved as they are
-LAST_RATE = 0.01  # the cosine ends at this share of the learning rate
-
-
-@dataclass(frozen=True)
-class TrainRequest:
-    """Everything that a training run depends on; the options of `sparsespike train`.
-
-    rounds: pruning rounds after the dense round 0; each removes `prune` of the surviving weights.
-    keep: share of tokens that each selector keeps; 1 means no selectors.
-    rewind: epoch of round 0 whose weights every later round starts from.
-    width: embedding width D.  threads: torch's; the last bits of the result depend on it.
-    """
-
-    data: str = "digits"
-    seed: int = 0
-    rounds: int = 0
-    prune: float = 0.25
-    keep: float = 0.7
-    selector: str = "learned"
-    epochs: int = 12
-    rewind: int = 2
-    batch: int = 32
-    learning_rate: float = 5e-3
-    weight_decay: float = 0.06
-    width: int = 48
-    depth: int = 4
-    heads: int = 4
-    timesteps: int = 4
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        """Raise UserError naming the first impossible value."""
-        for name, low in (("seed", 0), ("rounds", 0), ("epochs", 1), ("rewind", 0), ("batch", 2), ("threads", 1)):
-            if getattr(self, name) < low:
-                raise UserError(f"{name} = {getattr(self, name)}: needs at least {low}")
-        if not 0 < self.prune < 1:
-            raise UserError(f"prune = {self.prune}: the fraction removed per round must be between 0 and 1")
-        if self.rewind > self.epochs:
-            raise UserError(f"rewind = {self.rewind}: there are only {self.epochs} epochs in a round")
-        if self.learning_rate <= 0 or self.weight_decay < 0:
-            raise UserError("learning_rate must be above 0 and weight_decay not below 0")
-
-    def config(self, dataset: Dataset) -> SpikformerConfig:
-        """The network for a data set; the set's stem brings its images to the token grid."""
-        return SpikformerConfig(
-            image_channels=dataset.train.images.shape[1],
-            image_size=dataset.train.images.shape[2],
-            timesteps=self.timesteps,
-            sps_channels=tuple(self.width // divisor for divisor, _ in dataset.stem),
-            sps_pools=tuple(pool for _, pool in dataset.stem),
-            depth=self.depth,
-            heads=self.heads,
-            classes=dataset.classes,
-            selector=self.selector,
-            keep=self.keep,
-            selector_seed=self.seed,
-        )
-
-    def command(self) -> str:
-        """The command line that asks for this run, all options written out, to outlive a change of defaults."""
-        options = [f" --{name.replace('_', '-')} {value}" for name, value in dataclasses.asdict(self).items()]
-        return "sparsespike train" + "".join(options)
+CALIBRATION_IMAGES = 10_000
+_PLAIN_STATE = ("masks", "early", "round", "epoch", "history", "seconds", "given")  # of `_Run`, saved as they are
 
 
 @dataclass
 class _Run:
-    """A training under way: what a checkpoint holds."""
+    """A training under way: what a checkpoint holds, and the frozen teacher."""
 
     request: TrainRequest
     dataset: Dataset
     model: Spikformer
+    teacher: Spikformer | None
     optimiser: torch.optim.Optimizer
     masks: Masks
     early: dict[str, Tensor]
-    round: int
-    epoch: int
-    history: list[dict[str, float]]
+    given: dict[str, str]  # checksums of the files that it depends on
+    round: int = 0
+    epoch: int = 0
+    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def steps(self) -> int:
+        """Batches per epoch; a last batch that is not full is left out, since its statistics would be poorer."""
+        return max(1, len(self.dataset.train.labels) // self.request.batch)
 
     def save(self, path: Path) -> None:
         save_checkpoint(
@@ -116,32 +64,36 @@ class _Run:
                 "model": self.model.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "random": torch.get_rng_state(),
+                "device_random": torch.cuda.get_rng_state() if self.request.device == "cuda" else None,
             }
             | {name: getattr(self, name) for name in _PLAIN_STATE},
             path,
         )
 
 
-def train(request: TrainRequest, out: str | Path) -> Path:
+def train(request: TrainRequest, out: str | Path, data_folder: str | Path | None = None) -> Path:
     """Train, prune and rewind as asked; returns the path of the last round's ticket, `out`/ticket.safetensors.
 
     Every round leaves round_<r>.safetensors; `training.pt` holds the state after each epoch. Called again with the same
     request and folder, it goes on where it stopped and ends with the same tickets as an unbroken run.
+    data_folder: where the files of the data set lie.
     Raises UserError for an unknown data set, a folder that cannot be written or that holds another request's training.
     """
     out = Path(out)
-    dataset = load_data(request.data)
+    dataset = load_data(request.data, data_folder)
+    if request.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device 'cuda': torch finds no such device here; take 'cpu'")
     threads = torch.get_num_threads()
     torch.set_num_threads(request.threads)
     try:
         with (
-            torch.random.fork_rng(devices=[]),
+            torch.random.fork_rng(enabled=True),
             Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress,
         ):
             run = _start(request, dataset, out)
-            steps = (request.rounds + 1) * request.epochs * _steps(run)
+            steps = (request.rounds + 1) * request.epochs * run.steps
             task = progress.add_task(f"training on {dataset.name}", total=steps)
-            progress.update(task, completed=len(run.history) * _steps(run))
+            progress.update(task, completed=len(run.history) * run.steps)
             _train_round(run, out, lambda: progress.advance(task))
             while run.round < request.rounds:
                 _next_round(run, out)
@@ -155,25 +107,44 @@ def _start(request: TrainRequest, dataset: Dataset, out: Path) -> _Run:
     """A fresh run, or the one that `out` holds."""
     torch.manual_seed(request.seed)
     model = Spikformer(request.config(dataset))
-    run = _Run(request, dataset, model, _optimiser(model, request), full_masks(model), {}, 0, 0, [])
-    path = out / STATE_FILE
-    if not path.exists():
-        run.save(path)  # also finds out at once whether the folder can be written
-        return run
+    masks, teacher, given = full_masks(model), None, {}
+    if request.start:
+        path, trained = find_trained(request.start, model.config)
+        masks, given["start"] = begin_with(model, path, trained), trained.sha256
+    if request.teacher:
+        path, trained = find_trained(request.teacher, model.config)
+        teacher, given["teacher"] = teacher_of(path, trained, model.config).to(request.device), trained.sha256
+    model.to(request.device)
+    masks = {name: mask.to(request.device) for name, mask in masks.items()}
+    run = _Run(request, dataset, model, teacher, _optimiser(model, request), masks, {}, given)
+    state = out / STATE_FILE
+    if state.exists():
+        _go_on(run, state)
+    else:
+        run.save(state)  # also finds out at once whether the folder can be written
+    return run
+
+
+def _go_on(run: _Run, path: Path) -> None:
+    """Put a run into the state that it was saved in. Raises UserError where the file is another run's."""
     state = load_checkpoint(path)
-    missing = {"request", "model", "optimiser", "random", *_PLAIN_STATE} - set(state)
+    missing = {"request", "model", "optimiser", "random", "device_random", *_PLAIN_STATE} - set(state)
     if missing:
         raise UserError(f"{path}: not the state of a training ({', '.join(sorted(missing))} missing)")
-    asked, there = dataclasses.asdict(request), state["request"]
+    asked, there = dataclasses.asdict(run.request), state["request"]
     other = [f"{key} {there.get(key)!r}, not {asked[key]!r}" for key in asked if there.get(key) != asked[key]]
+    other += [f"another file as {key}" for key in run.given if state["given"].get(key) != run.given[key]]
     if other:
-        raise UserError(f"{out}: holds a training with {', '.join(other)}; take another folder or remove it")
-    model.load_state_dict(state["model"])
+        raise UserError(f"{path.parent}: holds a training with {', '.join(other)}; take another folder or remove it")
+    run.model.load_state_dict(state["model"])
     run.optimiser.load_state_dict(state["optimiser"])
     for name in _PLAIN_STATE:
         setattr(run, name, state[name])
+    for kept in (run.masks, run.early):
+        kept.update({name: tensor.to(run.request.device) for name, tensor in kept.items()})
     torch.set_rng_state(state["random"])
-    return run
+    if state["device_random"] is not None:
+        torch.cuda.set_rng_state(state["device_random"])
 
 
 def _optimiser(model: Spikformer, request: TrainRequest) -> torch.optim.Optimizer:
@@ -183,30 +154,20 @@ def _optimiser(model: Spikformer, request: TrainRequest) -> torch.optim.Optimize
     return torch.optim.AdamW(groups, lr=request.learning_rate)
 
 
-def _steps(run: _Run) -> int:
-    """Batches per epoch; a last batch that is not full is left out, since its statistics would be poorer."""
-    return max(1, len(run.dataset.train.labels) // run.request.batch)
-
-
-def _rate(request: TrainRequest, step: int, steps: int) -> float:
-    """Learning rate: linear warm-up over the first epoch of the round, then a cosine."""
-    total = request.epochs * steps
-    warm = min(1.0, (step + 1) / steps)
-    return request.learning_rate * warm * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * step / total)))
-
-
 def _train_round(run: _Run, out: Path, advance: Callable[[], None]) -> None:
     """Train to the end of the round and leave its ticket."""
     request = run.request
     if run.round == 0 and request.rewind == 0 and not run.early:
         run.early = snapshot(run.model)
     while run.epoch < request.epochs:
+        began = time.monotonic()
         loss = _train_epoch(run, advance)
         run.epoch += 1
         if run.round == 0 and run.epoch == request.rewind:
             run.early = snapshot(run.model)
         accuracy = float_accuracy(run.model, run.dataset.validation)
         run.history.append({"round": run.round, "epoch": run.epoch, "loss": loss, "validation": accuracy})
+        run.seconds += time.monotonic() - began
         run.save(out / STATE_FILE)
         write_text(out / HISTORY_FILE, json.dumps(run.history, indent=1))
     ticket = _finish_round(run)
@@ -226,18 +187,21 @@ def _next_round(run: _Run, out: Path) -> None:
 
 def _train_epoch(run: _Run, advance: Callable[[], None]) -> float:
     """One pass over the training images; returns the mean loss."""
-    request, split, steps = run.request, run.dataset.train, _steps(run)
+    request, split, steps = run.request, run.dataset.train, run.steps
     order = torch.randperm(len(split.labels)).numpy()
     run.model.train()
     total = 0.0
     for index in range(steps):
+        step = run.epoch * steps + index
         for group in run.optimiser.param_groups:
-            group["lr"] = _rate(request, run.epoch * steps + index, steps)
+            group["lr"] = learning_rate(request, step, steps)
+        sparsity = sparsity_at(request, step, steps)
+        if sparsity is not None:
+            run.masks = prune_to(dict(run.model.named_parameters()), run.masks, sparsity)
+            apply_masks(run.model, run.masks)
         chosen = order[index * request.batch : (index + 1) * request.batch]
-        reach = run.dataset.shift
-        shifts = torch.randint(-reach, reach + 1, (len(chosen), 2)).numpy()
-        images = torch.from_numpy(shifted(split.images[chosen], shifts))
-        loss = _loss(run.model, images, torch.from_numpy(split.labels[chosen]))
+        images = torch.from_numpy(augmented(split.images[chosen], run.dataset.augmentation)).to(request.device)
+        loss = _loss(run, images, torch.from_numpy(split.labels[chosen]).to(request.device))
         run.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         run.optimiser.step()
@@ -247,19 +211,31 @@ def _train_epoch(run: _Run, advance: Callable[[], None]) -> float:
     return total / steps
 
 
-def _loss(model: Spikformer, images: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy with label smoothing; a learned selector adds its token-ratio loss."""
-    output = model(images)
-    loss = F.cross_entropy(output.logits, labels, label_smoothing=LABEL_SMOOTHING)
-    if output.masks and model.config.selector == "learned":
-        loss = loss + TOKEN_RATIO_WEIGHT * token_ratio_loss(output.masks, model.config.keep)
+def _loss(run: _Run, images: Tensor, labels: Tensor) -> Tensor:
+    """The loss of a batch; a learned selector adds its token-ratio loss, a teacher its distillation."""
+    request, share = run.request, 1.0
+    if mixes(request, run.epoch):
+        images, share = mixed(images, request.mixup)
+    with torch.autocast(request.device, torch.bfloat16, enabled=request.precision == "bfloat16"):
+        output = run.model(images)
+        teacher = taught(run.teacher, images) if run.teacher else None
+    logits = output.logits.float()
+    loss = classification_loss(logits, labels, request.smoothing, share)
+    if output.masks and request.selector == "learned":
+        loss = loss + TOKEN_RATIO_WEIGHT * token_ratio_loss(output.masks, request.keep)
+    if teacher is not None:
+        loss = loss + DISTILLATION_WEIGHT * distillation_loss(logits, teacher.float())
     return loss
 
 
 def _finish_round(run: _Run) -> Ticket:
     """The round's ticket, with its accuracies in the provenance."""
     request, dataset = run.request, run.dataset
-    ticket = make_ticket(run.model, run.masks, calibrate(run.model, dataset.train.images))
+    model = run.model.to("cpu")
+    known = dataset.train.images[:CALIBRATION_IMAGES]
+    if request.neuron == "relu":
+        settle_norms(model, known)
+    ticket = make_ticket(model, run.masks, calibrate(model, known))
     record: dict[str, Any] = {
         "data": dataset.name,
         "data_source": dataset.source,
@@ -267,11 +243,13 @@ def _finish_round(run: _Run) -> Ticket:
         "seed": request.seed,
         "round": run.round,
         "epochs_per_round": request.epochs,
-        "float_validation_accuracy": f"{float_accuracy(run.model, dataset.validation):.4f}",
-        "float_test_accuracy": f"{float_accuracy(run.model, dataset.test):.4f}",
+        **{f"{key}_sha256": checksum for key, checksum in run.given.items()},
+        "float_validation_accuracy": f"{float_accuracy(model, dataset.validation):.4f}",
+        "float_test_accuracy": f"{float_accuracy(model, dataset.test):.4f}",
         "integer_test_accuracy": f"{integer_accuracy(ticket, dataset.test):.4f}",
         "test_images": len(dataset.test.labels),
         "sparsity_of_prunable": f"{ticket.sparsity:.4f}",
         "sparsity_of_all": f"{ticket.sparsity_all:.4f}",
     }
+    model.to(request.device)
     return dataclasses.replace(ticket, provenance={key: str(value) for key, value in record.items()})

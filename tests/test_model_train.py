@@ -3,22 +3,24 @@
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from sparsespike.model import train as loop
 from sparsespike.model.checkpoint import load_checkpoint, save_checkpoint
-from sparsespike.model.data import DATA_SETS, Dataset, Split, load_data, shifted, stratified_split
+from sparsespike.model.data import DATA_SETS, Augmentation, Dataset, Split, load_data, shifted, stratified_split
 from sparsespike.model.evaluate import evaluate
+from sparsespike.model.request import TrainRequest
 from sparsespike.model.ticket import load_ticket
-from sparsespike.model.train import TrainRequest, train
+from sparsespike.model.train import train
 from sparsespike.simulator.errors import UserError
 
 TINY = TrainRequest(data="tiny", rounds=2, prune=0.5, keep=0.6, epochs=2, rewind=1, batch=8, width=8, depth=2, heads=2)
 
 
-def _tiny() -> Dataset:
+def _tiny(folder: Path) -> Dataset:
     """Three classes of 4 x 4 images: a bright row at the top, in the middle, at the bottom, with noise."""
 
     def split(count: int, seed: int) -> Split:
@@ -28,7 +30,8 @@ def _tiny() -> Dataset:
         images[np.arange(count), 0, labels] += 0.7
         return Split(images, labels, np.arange(count, dtype=np.int64))
 
-    return Dataset("tiny", "made here", 3, split(30, 0), split(12, 1), split(12, 2), ((2, False), (1, False)), 0)
+    stem = ((2, False), (1, False))
+    return Dataset("tiny", "made here", 3, split(30, 0), split(12, 1), split(12, 2), stem, Augmentation())
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +81,9 @@ def test_training_leaves_a_ticket_per_round_and_learns(tmp_path):
     assert load_ticket(path).sha256 == tickets[2].sha256
     assert tickets[2].kept_tokens == (16, 9)
     record = tickets[2].provenance
-    assert record["command"].startswith("sparsespike train --data tiny --seed 0 --rounds 2 --prune 0.5 --keep 0.6")
+    assert record["command"].startswith(
+        "sparsespike train --data tiny --seed 0 --rounds 2 --prune 0.5 --sparsity 0.0 --keep 0.6"
+    )
     accuracy = evaluate(path, "tiny")
     assert accuracy.images == 12
     assert f"{accuracy.float_:.4f}" == record["float_test_accuracy"]
