@@ -2,6 +2,8 @@
 #   make          the environment only
 #   make demo     the shipped ticket on three chips: tables, figures and out/demo/report.html
 #   make figures  the demo, then the README's figures and tables from it
+#   make tickets  the result table of TICKETS (files or names, all of one data set: DATA) into model/tickets/results-DATA.json
+#   make tickets-table  the tables and figures about tickets in the READMEs, from those files; nothing is simulated
 #   make bench    how fast it is: a table and out/bench.json, some minutes (ROWS="start two_processes" for some rows)
 #   make performance   the bench, then the README's table from it
 #   make oracle   the long comparison with the twin in Python: 5,000 cases, about an hour
@@ -18,7 +20,7 @@ EDITABLE := --no-build-isolation --config-settings editable_mode=strict
 SOURCES := find . \( -path './.?*' -o -path ./build -o -path ./$(OUT) -o -path ./tests -o -name '*.egg-info' -o -name __pycache__ \) \
 	-prune -o \( -name '*.py' -o -name '*.toml' -o -name '*.csv' -o -name '*.md' -o -name '*.safetensors' \) -print | sort
 
-.PHONY: install demo test bench performance oracle rtl lint figures clean
+.PHONY: install demo test bench performance oracle rtl lint figures tickets tickets-table clean
 install: .venv/.installed
 	@$(SOURCES) | cmp --silent - .venv/.sources || { $(PIP) install --no-deps $(EDITABLE) --editable . && $(SOURCES) > .venv/.sources; }
 
@@ -37,6 +39,18 @@ demo: install
 
 figures: demo
 	@$(BIN)/python -m sparsespike.analysis.readme $(OUT)/demo README.md
+
+DATA ?= digits
+TICKETS ?= digits-dense digits-pruned digits-tokens digits
+CHIP ?= mesh16
+IMAGES ?= 32
+RESULTS := model/tickets/results-$(DATA).json
+tickets: install
+	@$(BIN)/sparsespike compare $(TICKETS) --data $(DATA) --images $(IMAGES) --hardware $(CHIP) --out $(OUT)/tickets-$(DATA)
+	@cp $(OUT)/tickets-$(DATA)/results.json $(RESULTS).new && mv $(RESULTS).new $(RESULTS)
+
+tickets-table: install
+	@$(BIN)/python -m sparsespike.analysis.compare.readme README.md model/tickets/results-*.json
 
 lint: install
 	$(BIN)/ruff check .

@@ -37,8 +37,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Ticket = Annotated[str, typer.Argument(metavar="TICKET", help="Ticket file, or the name of a shipped one: digits.")]
+Ticket = Annotated[
+    str, typer.Argument(metavar="TICKET", help="Ticket file, name of a shipped one (digits), or official checkpoint.")
+]
 Data = Annotated[str, typer.Option(help="Data set; its held-out test images are used.")]
+DataFolder = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Holds a folder per data set; else $SPARSESPIKE_DATA, else data.")
+]
 Images = Annotated[int, typer.Option(min=1, help="Number of test images, from the first.")]
 Hardware = Annotated[str, typer.Option(metavar="NAME|FILE", help="Shipped chip or a .toml file.")]
 Settings = Annotated[
@@ -97,57 +102,81 @@ def _command(name: str, options: Options) -> Callable[[Callable[..., None]], Cal
     return register
 
 
-# The options of `train`: the fields of model.train.TrainRequest, repeated here because reading them there loads torch.
+# The options of `train`: the fields of model.request.TrainRequest, repeated here because reading them loads torch,
+# with the values of the recipe `rounds`; other recipes have others.
 TRAIN_OPTIONS: dict[str, tuple[Any, str]] = {
     "data": ("digits", "Data set to train on."),
     "seed": (0, "Seed of everything random."),
     "rounds": (0, "Pruning rounds after the dense first one."),
     "prune": (0.25, "Share of the surviving weights that a round removes."),
+    "sparsity": (0.0, "Share of the weights that a single round removes gradually; 0 for none."),
     "keep": (0.7, "Share of the tokens that each selector keeps; 1 for no selectors."),
     "selector": ("learned", "Token selector: learned, rate or random."),
+    "activation": ("relu", "Of a learned selector's hidden units: relu or gelu."),
+    "neuron": ("lif", "lif, or relu for the quantised ANN twin (with --timesteps 1)."),
+    "teacher": ("", "Trained network whose logits are learned, too: a shipped ticket or a file."),
+    "start": ("", "Trained network whose weights are begun with: a shipped ticket or a file."),
     "epochs": (12, "Epochs per round."),
     "rewind": (2, "Epoch of the first round whose weights later rounds start from."),
+    "warm_up": (1, "Epochs of a round in which the learning rate rises."),
     "batch": (32, "Images per step."),
     "learning_rate": (5e-3, "Peak learning rate."),
+    "last_rate": (0.01, "Share of it that a round ends with."),
     "weight_decay": (0.06, "Weight decay."),
+    "smoothing": (0.1, "Label smoothing."),
+    "mixup": (0.0, "Alpha of mixup, in the first two thirds of a round; 0 for none."),
     "width": (48, "Embedding width."),
     "depth": (4, "Transformer blocks."),
     "heads": (4, "Attention heads."),
     "timesteps": (4, "Timesteps."),
+    "precision": ("float32", "Of matrix products while training: float32 or bfloat16."),
+    "device": ("cpu", "cpu or cuda."),
     "threads": (1, "Threads of torch; the last bits of the result depend on it."),
 }
+RECIPE = typer.Option(help="What options default to: rounds, paper (15 x 300 epochs), or gradual (one round).")
+
+
+def _train_option(default: Any, text: str) -> tuple[Any, Any]:
+    """An option that says which value it has where neither it nor another recipe is given."""
+    shown = str(default) if default != "" else "none"
+    return Annotated[type(default) | None, typer.Option(help=text, show_default=shown)], None
 
 
 @_command(
     "train",
-    {"out": (Out, REQUIRED)}
-    | {
-        name: (Annotated[type(default), typer.Option(help=text)], default)
-        for name, (default, text) in TRAIN_OPTIONS.items()
+    {
+        "out": (Out, REQUIRED),
+        "recipe": (Annotated[str, RECIPE], "rounds"),
+        "data_folder": (DataFolder, None),
+        **{name: _train_option(default, text) for name, (default, text) in TRAIN_OPTIONS.items()},
     },
 )
-def _train(out: Out, **options: Any) -> None:
-    """Train a SparseSpikformer and prune it in lottery-ticket rounds; each round leaves a ticket.
+def _train(out: Out, recipe: str, data_folder: DataFolder, **options: Any) -> None:
+    """Train a SparseSpikformer and prune it; each round leaves a ticket.
 
     Run again in the same folder, an interrupted training goes on where it stopped.
 
     Example: sparsespike train --data digits --rounds 9 --out out/ticket
     """
     from .analysis.console import show
-    from .model.train import TrainRequest, train
+    from .model.request import TrainRequest
+    from .model.train import train
 
-    show(f"ticket: {train(TrainRequest(**options), out)}")
+    given = {name: value for name, value in options.items() if value is not None}
+    show(f"ticket: {train(TrainRequest.of(recipe, **given), out, data_folder)}")
 
 
 @app.command()
-def trace(ticket: Ticket, out: TraceOut, data: Data = "digits", images: Images = 32) -> None:
+def trace(
+    ticket: Ticket, out: TraceOut, data: Data = "digits", images: Images = 32, data_folder: DataFolder = None
+) -> None:
     """Run a ticket on test images, in integers, and write every spike to a trace file.
 
     Example: sparsespike trace digits --images 32 --out digits.safetensors
     """
     from .recipes import write_trace
 
-    write_trace(ticket, data, images, out)
+    write_trace(ticket, data, images, out, data_folder)
 
 
 # The options of `simulate`: the fields of analysis.single.RunRequest, and what makes its settings and its timeline.
@@ -206,23 +235,38 @@ def diff(
     run_diff(a, b, top=top, json_out=json)
 
 
-@app.command()
-def compare(
-    tickets: Annotated[list[str], typer.Argument(metavar="TICKET...", help="Ticket files or names of shipped ones.")],
-    data: Data = "digits",
-    images: Images = 32,
-    hardware: Hardware = "mesh16",
-    baseline: Baseline = None,
-) -> None:
-    """Tickets side by side on one chip: accuracy, sparsity, operations, cycles, traffic and energy.
+# The options of `compare`: the fields of recipes.CompareRequest.
+COMPARE_OPTIONS: Options = {
+    "tickets": (
+        Annotated[list[str], typer.Argument(metavar="TICKET...", help="Ticket files or names of shipped ones.")],
+        REQUIRED,
+    ),
+    "data": (Data, "digits"),
+    "images": (Images, 32),
+    "hardware": (Hardware, "mesh16"),
+    "baseline": (Baseline, None),
+    "data_folder": (DataFolder, None),
+    "out": (
+        Annotated[Path | None, typer.Option(metavar="DIR", help="Tables, figures, results.json and all reports.")],
+        None,
+    ),
+    "jobs": (Jobs, -1),
+}
 
-    With --baseline each also on the chip with everything off.
 
-    Example: sparsespike compare digits-dense digits --images 16 --hardware mesh16 --baseline dense
+@_command("compare", COMPARE_OPTIONS)
+def _compare(**options: Any) -> None:
+    """Tickets side by side on one chip: accuracy, sparsity, operations, energy by formula and simulated, cycles, DRAM.
+
+    With --baseline each also on the chip with everything off. With --out also figures: accuracy against energy along
+    the pruning rounds, selectors, the formula against the simulation, energy per surviving weight. Interrupted or
+    repeated, the same command computes only what the folder does not hold.
+
+    Example: sparsespike compare out/*/round_*.safetensors --data digits --images 32 --hardware mesh16 --out out/table
     """
-    from .recipes import compare as run
+    from .recipes import CompareRequest, compare
 
-    run(tickets, data, images, hardware, baseline)
+    compare(CompareRequest(**options))
 
 
 @app.command()

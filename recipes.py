@@ -1,25 +1,34 @@
 """The few journeys that cross every room: tickets and images in, tables, figures and a page out."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from joblib import Parallel, delayed, parallel_config
 
+from .analysis.compare.folder import begin_folder, write_folder
+from .analysis.compare.rows import Results, TicketFacts, make_row, short_names
+from .analysis.compare.table import full_table
 from .analysis.console import progress, show
 from .analysis.gallery import Gallery, write_demo
+from .analysis.inspection import NEURONS, provenance_table, trace_table
 from .analysis.results import front_table, read_rows
+from .analysis.run_cache import Task, code_digest, run_tasks
 from .analysis.space import load_space
-from .analysis.sweep import Outcome, run_sweep
-from .analysis.tables import Table, percent
-from .analysis.views import SUMMARY_COLUMNS, summary_cells, summary_table, verified_line
-from .simulator.errors import UserError, nearest
+from .analysis.sweep import Outcome, program_version, run_sweep
+from .analysis.tables import Table, percent, si
+from .analysis.views import summary_table, verified_line
+from .simulator.energy import load_energy_table
+from .simulator.errors import UserError
 from .simulator.files import write_text
-from .simulator.hardware import load_chip
+from .simulator.hardware import Chip, load_chip
 from .simulator.report import simulate
 from .simulator.trace import Trace, load_trace, save_trace
 
 if TYPE_CHECKING:
+    from .model.data import Dataset, Split
     from .model.ticket import Ticket
     from .simulator.report import Report
 
@@ -33,6 +42,7 @@ ABLATION = {
     "digits": "both",
 }
 ABLATION_CHIP = "mesh16"
+ENERGY_TABLE = "cmos45"  # of comparisons
 
 
 def demo(out: str | Path) -> None:
@@ -96,38 +106,169 @@ _DEMO_README = """What `sparsespike demo` leaves here:
 """
 
 
-def compare(tickets: Sequence[str], data: str, images: int, hardware: str, baseline: str | None = None) -> None:
-    """Tickets side by side on one chip: accuracy, sparsity, operations, cycles, traffic, energy.
+@dataclass(frozen=True)
+class CompareRequest:
+    """A comparison that is asked for.
 
+    tickets: files, official checkpoints among them, or names of shipped ones.
+    images: simulated, from the first of the test split.
     baseline: each ticket once more on the chip with everything off (`hardware.BASELINES`).
+    data_folder: where the data set's files lie, as `model.data.load_data` takes it.
+    out: folder for tables, results.json, figures and every run's report; runs that are there are not run again.
+    jobs: worker processes, -1 for one per processor.
     """
+
+    tickets: Sequence[str]
+    data: str = "digits"
+    images: int = 32
+    hardware: str | Path = "mesh16"
+    baseline: str | None = None
+    data_folder: str | Path | None = None
+    out: str | Path | None = None
+    jobs: int = -1
+
+    def chips(self) -> dict[str, Chip]:
+        """Baseline -> chip, "" for the chip itself. Raises UserError as `load_chip` and `Chip.baseline` do."""
+        chip = load_chip(self.hardware)
+        return {"": chip} | ({} if self.baseline is None else {self.baseline: chip.baseline(self.baseline)})
+
+    def command(self, chip: Chip) -> str:
+        """The command line without its tickets and folders."""
+        baseline = "" if self.baseline is None else f" --baseline {self.baseline}"
+        asked = f"--data {self.data} --images {self.images} --hardware {chip.name}"
+        return f"sparsespike compare TICKET... {asked}{baseline}"
+
+
+def compare(request: CompareRequest) -> Results:
+    """Run every ticket on the chip, print the table, and write tables and figures where asked.
+
+    Raises UserError for an unknown chip, data set or ticket, a ticket of another data set, more images than there are,
+    a folder that cannot be written, and what does not fit the chip; all but the last before anything is simulated.
+    """
+    from .model.counting import ACCUMULATE_PJ, MAC_PJ
+    from .model.data import load_data
+
+    chips = request.chips()
+    dataset = load_data(request.data, request.data_folder)
+    tickets, test = _read_tickets(request, dataset), dataset.test
+    if not 1 <= request.images <= len(test.labels):
+        raise UserError(
+            f"images = {request.images}: the test split of {request.data!r} has 1 to {len(test.labels)} images to take"
+        )
+    folder = None if request.out is None else begin_folder(Path(request.out))
+    results = Results(
+        data=request.data,
+        images=request.images,
+        test_images=len(test.labels),
+        chip=chips[""].name,
+        energy_table=ENERGY_TABLE,
+        mac_pj=MAC_PJ,
+        operation_pj=ACCUMULATE_PJ,
+        program=f"{program_version()}.{code_digest('sparsespike.model')}",
+        command=request.command(chips[""]),
+        rows=(),
+    )
+    results = _with_rows(results, request, tickets, test, folder)
+    show(full_table(results))
+    if request.out is not None:
+        with progress("figures"):
+            written = write_folder(results, Path(request.out))
+        show(*(f"written: {path}" for path in written))
+    return results
+
+
+def _with_rows(
+    results: Results,
+    request: CompareRequest,
+    tickets: Mapping[Path, TicketFacts],
+    test: "Split",
+    folder: Path | None,
+) -> Results:
+    """Run what is not in the folder yet: each ticket on each chip, and accuracies that no ticket records."""
+    from .model.counting import formula_energy_pj
+
+    table, chips = load_energy_table(ENERGY_TABLE).sha256, request.chips()
+    seen, whole = _digest(test, request.images), _digest(test, len(test.labels))
+    data = (request.data, request.data_folder)
+    tasks, runs = [], [(path, facts, baseline) for path, facts in tickets.items() for baseline in chips]
+    for path, facts, baseline in runs:
+        chip = chips[baseline]
+        depends_on = [results.program, facts.sha256, seen, chip.model_dump(mode="json"), table]
+        tasks.append(
+            Task(f"{facts.sha256[:12]}-{chip.name}", depends_on, _simulated, (path, *data, request.images, chip))
+        )
+    unknown = {path: facts for path, facts in tickets.items() if facts.accuracy_integer is None}
+    for path, facts in unknown.items():
+        depends_on = [results.program, facts.sha256, whole]
+        tasks.append(Task(f"{facts.sha256[:12]}-accuracy", depends_on, _measured, (path, *data)))
+    with progress(f"tickets on {results.chip}") as step:
+        found = run_tasks(tasks, folder, jobs=request.jobs, step=step)
+    known = dict(tickets)
+    for path, accuracy in zip(unknown, found[len(runs) :], strict=True):
+        known[path] = replace(unknown[path], accuracy_from="measured", **accuracy)
+    reports = found[: len(runs)]
+    rows = [
+        make_row(known[path], report, baseline, formula_energy_pj)
+        for (path, _, baseline), report in zip(runs, reports, strict=True)
+    ]
+    return replace(results, rows=tuple(rows))
+
+
+def _simulated(path: Path, data: str, data_folder: str | Path | None, images: int, chip: Chip) -> Mapping[str, Any]:
+    """The report of a ticket on a chip; runs in worker processes."""
     from .model.export import trace_dataset
-    from .model.ticket import load_ticket
 
-    chip = load_chip(hardware)
-    chips = {"": chip} if baseline is None else {"": chip, f", {baseline} baseline": chip.baseline(baseline)}
-    paths = [ticket_path(name) for name in tickets]
-    rows = []
-    with progress(f"tickets on {chip.name}") as step:
-        for done, (name, path) in enumerate(zip(tickets, paths, strict=True)):
-            step(done, len(paths))
-            ticket = load_ticket(path)
-            trace = trace_dataset(path, data, images)
-            kept = "/".join(map(str, ticket.kept_tokens))
-            sparse = percent(ticket.sparsity)
-            for suffix, one in chips.items():
-                report = simulate(trace, one).to_json()
-                who, operations = Path(name).stem + suffix, f"{report['synaptic_events'] / images:,.0f}"
-                rows.append((who, percent(report["accuracy"]), sparse, kept, operations, *summary_cells(report)))
-    columns = ("ticket", "accuracy", "weights pruned", "tokens", "synaptic events", *SUMMARY_COLUMNS)
-    note = f"Per image, on the first {images} test images of {data}."
-    show(Table(f"Tickets on {chip.name}", columns, tuple(rows), note))
+    try:
+        return simulate(trace_dataset(path, data, images, data_folder), chip, ENERGY_TABLE).to_json()
+    except UserError as error:
+        raise UserError(f"{path.name} on {chip.name}: {error}") from None
 
 
-def write_trace(ticket: str, data: str, images: int, out: str | Path) -> None:
+def _measured(path: Path, data: str, data_folder: str | Path | None) -> Mapping[str, Any]:
+    """Both accuracies of a ticket on the whole test split; runs in worker processes."""
+    from .model.evaluate import evaluate
+
+    accuracy = evaluate(path, data, data_folder=data_folder)
+    return {"accuracy_float": accuracy.float_, "accuracy_integer": accuracy.integer}
+
+
+def _digest(test: "Split", images: int) -> str:
+    """SHA-256 of the first images of a split, and of their labels."""
+    digest = hashlib.sha256(test.images[:images].tobytes())
+    digest.update(test.labels[:images].tobytes())
+    return digest.hexdigest()
+
+
+def _read_tickets(request: CompareRequest, dataset: "Dataset") -> dict[Path, TicketFacts]:
+    """File -> ticket, in the order given, equal ones once; raises UserError for one of another data set.
+
+    Its accuracy on this data would mean nothing, and what it records of itself would stand beside other images.
+    """
+    from .model.facts import ticket_facts
+    from .model.official import open_ticket
+    from .model.tickets import find
+
+    files: dict[str, tuple[str, Path, Ticket]] = {}
+    for name in request.tickets:
+        path = find(name)
+        ticket = open_ticket(path, dataset)
+        trained_on = ticket.provenance.get("data", request.data)
+        if trained_on != request.data:
+            raise UserError(f"{name}: was trained on {trained_on!r}; compare it with --data {trained_on}")
+        if ticket.sha256 in files:
+            show(f"{name}: the same ticket as {files[ticket.sha256][0]}, taken once")
+        files.setdefault(ticket.sha256, (name, path, ticket))
+    names = short_names([name for name, _, _ in files.values()])
+    return {
+        path: TicketFacts(name=name, **ticket_facts(ticket))
+        for name, (_, path, ticket) in zip(names, files.values(), strict=True)
+    }
+
+
+def write_trace(ticket: str, data: str, images: int, out: str | Path, data_folder: str | Path | None = None) -> None:
     """Trace a ticket on test images, write the file and say what is in it."""
-    trace = _traced(ticket, data, images, out)
-    show(_trace_table(Path(out), trace))
+    trace = _traced(ticket, data, images, out, data_folder)
+    show(trace_table(Path(out), trace))
 
 
 def sweep(space: str, traces: Sequence[str], out: str | Path, jobs: int) -> None:
@@ -158,25 +299,16 @@ def _trace_path(name: str, images: int | None, beside: Path) -> Path:
     return path
 
 
-def _traced(ticket: str, data: str, images: int, out: str | Path) -> Trace:
+def _traced(ticket: str, data: str, images: int, out: str | Path, data_folder: str | Path | None = None) -> Trace:
+    from .model.data import load_data
     from .model.export import trace_dataset
+    from .model.tickets import find
 
+    path, dataset = find(ticket), load_data(data, data_folder)  # a download shows its own progress
     with progress(f"tracing {Path(ticket).stem}"):
-        trace = trace_dataset(ticket_path(ticket), data, images)
+        trace = trace_dataset(path, dataset, images)
     save_trace(trace, out)
     return trace
-
-
-def ticket_path(name: str) -> Path:
-    """A ticket file as it is, or the shipped ticket of that name; raises UserError where there is neither."""
-    from .model.tickets import SHIPPED, shipped
-
-    path = Path(name)
-    if path.exists() or path.suffix:
-        return path
-    if name not in SHIPPED:
-        raise UserError(f"no ticket {name!r}; {nearest(name, SHIPPED)} Or give a file.")
-    return shipped(name)
 
 
 def inspect(file: str | Path) -> None:
@@ -187,53 +319,34 @@ def inspect(file: str | Path) -> None:
     kind = kind_of(path)
     if kind == "trace":
         trace = load_trace(path)
-        show(_trace_table(path, trace), _provenance(trace.provenance))
+        show(trace_table(path, trace), provenance_table(trace.provenance))
     elif kind == "ticket":
         from .model.ticket import load_ticket
 
         ticket = load_ticket(path)
-        show(_ticket_table(path, ticket), _provenance(ticket.provenance))
+        show(_ticket_table(path, ticket), provenance_table(ticket.provenance))
     elif kind == "results":
         show(front_table(read_rows(path), "latency,energy"))
     else:
         from .simulator.report import load_report
 
         report = load_report(path)
-        show(summary_table({report["chip"]: report}, f"report {path.name}"), _provenance(report["provenance"]))
-
-
-def _trace_table(path: Path, trace: Trace) -> Table:
-    """What is in a trace, in one column."""
-    events = [stream.events for stream in trace.streams.values() if stream.events is not None]
-    weights = [layer.weights for layer in trace.layers if hasattr(layer, "weights")]
-    nonzeros, size = sum(w.nonzeros for w in weights), sum(w.size for w in weights)
-    rows = {
-        "images": f"{trace.images:,}",
-        "layers": f"{len(trace.layers)}",
-        "neurons": {"lif": "spiking", "relu": "ReLU, 8 bits"}[trace.numerics.neuron],
-        "timesteps": f"{trace.numerics.timesteps}",
-        "spikes": f"{sum(len(event.channels) for event in events):,}",
-        "weights left": f"{nonzeros:,} of {size:,} ({percent(nonzeros / max(1, size))})",
-        "tokens kept": "/".join(str(kept.shape[1]) for kept in trace.kept) or "all",
-        "accuracy": percent(trace.accuracy()),
-        "checksum": trace.sha256[:16],
-    }
-    return Table(f"trace {path.name}", ("what", "value"), tuple(rows.items()))
+        show(summary_table({report["chip"]: report}, f"report {path.name}"), provenance_table(report["provenance"]))
 
 
 def _ticket_table(path: Path, ticket: "Ticket") -> Table:
     """What is in a ticket, in one column."""
+    from .model.counting import macs, parameters, sparsity
+
+    paper = sparsity(ticket.config, ticket.zeros, paper_counting=True)
     rows = {
+        "neurons": NEURONS[ticket.config.neuron],
+        "parameters": f"{parameters(ticket.config):,}",
         "weights pruned": f"{ticket.zeros:,} of {ticket.prunable:,} ({percent(ticket.sparsity)})",
-        "of all parameters": percent(ticket.sparsity_all),
+        "of all parameters": f"{percent(ticket.sparsity_all)} ({percent(paper.of_all)} as the paper counts)",
+        "dense operations per image": f"{si(macs(ticket.config), 'MACs')} (T x MACs, the paper's way)",
         "tokens per block": "/".join(map(str, ticket.kept_tokens)),
         "selector": ticket.config.selector,
         "checksum": ticket.sha256[:16],
     }
     return Table(f"ticket {path.name}", ("what", "value"), tuple(rows.items()))
-
-
-def _provenance(record: Mapping[str, Any]) -> Table:
-    plain = {key: str(value) for key, value in record.items() if not isinstance(value, Mapping)}
-    rows = tuple((key, text if len(text) <= 100 else f"{text[:97]}...") for key, text in plain.items())
-    return Table("Provenance", ("what", "value"), rows)

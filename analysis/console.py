@@ -6,13 +6,24 @@ from contextlib import contextmanager
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from .tables import Table
 
 # a pipe has no width of its own; the widest table of the program needs this
-PIPE_WIDTH = 160
+PIPE_WIDTH = 170
 
 Step = Callable[[int, int], None]
 
@@ -44,16 +55,25 @@ def _rich(table: Table) -> RichTable:
     return rich
 
 
+class _RateColumn(ProgressColumn):
+    """Runs per second, or seconds per run where it takes longer."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
+
+
 @contextmanager
 def progress(title: str) -> Iterator[Step]:
-    """A progress bar on stderr; yields a function (done, total) to call as often as one likes.
+    """A progress bar with rate and time left on stderr; yields a function (done, total) to call as often as one likes.
 
     Where stderr is no terminal nothing is drawn.
     """
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    bars = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    times = (_RateColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*bars, *times, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(escape(title), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

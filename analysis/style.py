@@ -82,9 +82,14 @@ def svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
+def save_png(figure: Figure, path: Path) -> None:
+    """Write the figure as a PNG file. Raises UserError where it cannot."""
+    write_whole(path, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None}))
+
+
 def save(figure: Figure, folder: Path, name: str) -> str:
     """Write the figure as name.png and name.svg; returns the SVG text. Raises UserError where it cannot."""
-    write_whole(folder / f"{name}.png", lambda path: figure.savefig(path, format="png", metadata={"Software": None}))
+    save_png(figure, folder / f"{name}.png")
     figure.set_layout_engine("none")  # everything has found its place
     text = svg(figure)
     write_text(folder / f"{name}.svg", text)

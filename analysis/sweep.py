@@ -2,17 +2,12 @@
 
 import hashlib
 import json
-import signal
-import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-from joblib import Parallel, cpu_count, delayed, parallel_config
 
 from .. import __version__
 from ..simulator.energy import load_energy_table
@@ -20,11 +15,10 @@ from ..simulator.errors import UserError
 from ..simulator.hardware import Chip
 from ..simulator.report import simulate
 from ..simulator.trace import Trace, load_trace
+from .parallel import finished
+from .run_cache import code_digest
 from .space import Space
 from .store import Row, open_store
-
-# below this many points starting worker processes takes longer than it saves
-FEW_POINTS = 4
 
 
 @dataclass(frozen=True)
@@ -85,9 +79,7 @@ def run_sweep(
         done = len(every) - len(missing)
         try:
             report_step(done, len(every))
-            with warnings.catch_warnings(), closing(_results(missing, jobs)) as results:
-                # joblib's word for an interrupt; what is kept is said below
-                warnings.filterwarnings("ignore", ".*tasks which were still being processed", UserWarning)
+            with closing(finished(_simulate, missing, jobs)) as results:
                 for row in results:
                     store.add(row)
                     done += 1
@@ -128,32 +120,7 @@ def _key(*content: Any) -> str:
 @lru_cache(maxsize=1)
 def program_version() -> str:
     """The version and a digest of the simulator's source and memory data, so that results of two programs never mix."""
-    digest = hashlib.sha256()
-    simulator, memories = resources.files("sparsespike.simulator"), resources.files("sparsespike.hwconfigs.energy")
-    for folder in (simulator, simulator / "bounds", simulator / "kernels", memories):
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-            if entry.name.endswith((".py", ".csv")):
-                digest.update(entry.name.encode() + entry.read_bytes())
-    return f"{__version__}+{digest.hexdigest()[:12]}"
-
-
-def _results(points: Sequence[Point], jobs: int) -> Generator[Row, None, None]:
-    """Results as they are ready. The first runs here, so that workers find the kernels compiled."""
-    if not points:
-        return
-    yield _simulate(points[0])
-    rest = points[1:]
-    workers = min(cpu_count() if jobs < 0 else jobs, len(rest))
-    if workers <= 1 or len(rest) < FEW_POINTS:
-        yield from map(_simulate, rest)
-        return
-    settings = {"n_jobs": workers, "inner_max_num_threads": 1, "initializer": _leave_interrupts_to_the_parent}
-    with parallel_config("loky", **settings):
-        yield from Parallel(return_as="generator_unordered")(delayed(_simulate)(point) for point in rest)
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return f"{__version__}+{code_digest('sparsespike.simulator', 'sparsespike.hwconfigs.energy')}"
 
 
 def _simulate(point: Point) -> Row:

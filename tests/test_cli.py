@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
+import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,11 +36,13 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_help_answers_at_once() -> None:
+    """In processor time, since other work on the machine is none of its own."""
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = os.times()
         done = run("--help")
-        seconds.append(time.perf_counter() - start)
+        after = os.times()
+        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
         assert done.returncode == 0
     assert statistics.median(seconds) < 0.5
     assert all(f" {command} " in done.stdout for command in COMMANDS)
@@ -65,7 +67,7 @@ def test_help_loads_no_library() -> None:
 
 @pytest.mark.torch
 def test_train_offers_what_the_model_room_takes() -> None:
-    from sparsespike.model.train import TrainRequest
+    from sparsespike.model.request import TrainRequest
 
     fields = {field.name: field.default for field in dataclasses.fields(TrainRequest)}
     assert {name: default for name, (default, _) in cli.TRAIN_OPTIONS.items()} == fields

@@ -1,0 +1,1 @@
+"""The result table of `sparsespike compare`: tickets side by side, and what figures they make."""

@@ -1,0 +1,36 @@
+"""What is in a file, in one column."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..simulator.trace import Trace
+from .tables import Table, percent
+
+NEURONS = {"lif": "spiking", "relu": "ReLU, 8 bits"}
+
+
+def trace_table(path: Path, trace: Trace) -> Table:
+    """What is in a trace."""
+    events = [stream.events for stream in trace.streams.values() if stream.events is not None]
+    weights = [layer.weights for layer in trace.layers if hasattr(layer, "weights")]
+    nonzeros, size = sum(w.nonzeros for w in weights), sum(w.size for w in weights)
+    rows = {
+        "images": f"{trace.images:,}",
+        "layers": f"{len(trace.layers)}",
+        "neurons": NEURONS[trace.numerics.neuron],
+        "timesteps": f"{trace.numerics.timesteps}",
+        "spikes": f"{sum(len(event.channels) for event in events):,}",
+        "weights left": f"{nonzeros:,} of {size:,} ({percent(nonzeros / max(1, size))})",
+        "tokens kept": "/".join(str(kept.shape[1]) for kept in trace.kept) or "all",
+        "accuracy": percent(trace.accuracy()),
+        "checksum": trace.sha256[:16],
+    }
+    return Table(f"trace {path.name}", ("what", "value"), tuple(rows.items()))
+
+
+def provenance_table(record: Mapping[str, Any]) -> Table:
+    """Where a file comes from, long values cut."""
+    plain = {key: str(value) for key, value in record.items() if not isinstance(value, Mapping)}
+    rows = tuple((key, text if len(text) <= 100 else f"{text[:97]}...") for key, text in plain.items())
+    return Table("Provenance", ("what", "value"), rows)
