@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from sparsespike.model.tickets import shipped
 from sparsespike.simulator import synthetic
 from sparsespike.simulator.hardware import Chip, load_chip
 from sparsespike.simulator.trace import Trace, load_trace, save_trace
@@ -25,10 +26,11 @@ def transformer_chip(name: str) -> Chip:
     return load_chip("mesh16", {"core.lanes": 16, **(LARGER if name == "imagenet" else {})})
 
 
-def _stored(name: str, folder: Path) -> Path:
-    """Where a trace is kept; the name holds a digest of the code that makes traces, so that it is never stale."""
+def _stored(name: str, folder: Path, ticket: Path | None = None) -> Path:
+    """Where a trace is kept; the name holds a digest of what makes it, code and ticket, so that it is never stale."""
     room = Path(str(synthetic.__file__)).parent
-    sources = b"".join((room / file).read_bytes() for file in MAKERS)
+    files = [room / file for file in MAKERS] + ([] if ticket is None else [ticket])
+    sources = b"".join(file.read_bytes() for file in files)
     return folder / f"{name}-{hashlib.sha256(sources).hexdigest()[:12]}.safetensors"
 
 
@@ -47,7 +49,7 @@ def load_workload(name: str, folder: Path) -> Trace:
 
 def digits_file(folder: Path) -> Path:
     """One digits image through the shipped ticket, by a process of its own, since that takes torch."""
-    path = _stored("digits", folder)
+    path = _stored("digits", folder, shipped("digits"))
     if not path.exists():
         run_python("sparsespike.cli", "trace", "digits", "--images", "1", "--out", str(path))
     return path
