@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import signal
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from . import __version__
+from .model.options import TRAIN_OPTIONS
 from .simulator.errors import UserError
 
 
@@ -102,37 +104,6 @@ def _command(name: str, options: Options) -> Callable[[Callable[..., None]], Cal
     return register
 
 
-# The options of `train`: the fields of model.request.TrainRequest, repeated here because reading them loads torch,
-# with the values of the recipe `rounds`; other recipes have others.
-TRAIN_OPTIONS: dict[str, tuple[Any, str]] = {
-    "data": ("digits", "Data set to train on."),
-    "seed": (0, "Seed of everything random."),
-    "rounds": (0, "Pruning rounds after the dense first one."),
-    "prune": (0.25, "Share of the surviving weights that a round removes."),
-    "sparsity": (0.0, "Share of the weights that a single round removes gradually; 0 for none."),
-    "keep": (0.7, "Share of the tokens that each selector keeps; 1 for no selectors."),
-    "selector": ("learned", "Token selector: learned, rate or random."),
-    "activation": ("relu", "Of a learned selector's hidden units: relu or gelu."),
-    "neuron": ("lif", "lif, or relu for the quantised ANN twin (with --timesteps 1)."),
-    "teacher": ("", "Trained network whose logits are learned, too: a shipped ticket or a file."),
-    "start": ("", "Trained network whose weights are begun with: a shipped ticket or a file."),
-    "epochs": (12, "Epochs per round."),
-    "rewind": (2, "Epoch of the first round whose weights later rounds start from."),
-    "warm_up": (1, "Epochs of a round in which the learning rate rises."),
-    "batch": (32, "Images per step."),
-    "learning_rate": (5e-3, "Peak learning rate."),
-    "last_rate": (0.01, "Share of it that a round ends with."),
-    "weight_decay": (0.06, "Weight decay."),
-    "smoothing": (0.1, "Label smoothing."),
-    "mixup": (0.0, "Alpha of mixup, in the first two thirds of a round; 0 for none."),
-    "width": (48, "Embedding width."),
-    "depth": (4, "Transformer blocks."),
-    "heads": (4, "Attention heads."),
-    "timesteps": (4, "Timesteps."),
-    "precision": ("float32", "Of matrix products while training: float32 or bfloat16."),
-    "device": ("cpu", "cpu or cuda."),
-    "threads": (1, "Threads of torch; the last bits of the result depend on it."),
-}
 RECIPE = typer.Option(help="What options default to: rounds, paper (15 x 300 epochs), or gradual (one round).")
 
 
@@ -327,11 +298,13 @@ def hardware(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="
 
 @app.command("inspect")
 def inspect_file(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Ticket, trace, report or results.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Ticket (a file or a shipped one's name), trace, report or results.")
+    ],
 ) -> None:
-    """What is in a ticket, a trace, a report or a result file.
+    """What is in a ticket, a trace, a report, the results of a sweep or the results.json of a comparison.
 
-    Example: sparsespike inspect digits.safetensors
+    Example: sparsespike inspect digits
     """
     from .recipes import inspect
 
@@ -366,7 +339,8 @@ def _main(
 
 
 def main() -> None:
-    """Entry point: 0 on success, 2 with one line on stderr for what the user can put right, 130 on Ctrl-C."""
+    """Entry point: 0 on success, 2 and a line on stderr for what the user can put right, 130 on Ctrl-C or SIGTERM."""
+    signal.signal(signal.SIGTERM, _interrupt)  # so that worker processes are ended and what is finished is kept
     try:
         sys.exit(app(prog_name="sparsespike", standalone_mode=False) or 0)
     except UserError as error:
@@ -382,6 +356,10 @@ def main() -> None:
             raise
         command = getattr(getattr(error, "ctx", None), "command_path", "sparsespike")
         _fail(f"{error.format_message()} (see {command} --help)", getattr(error, "exit_code", 2))
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _fail(message: str, code: int) -> None:

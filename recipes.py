@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from joblib import Parallel, delayed, parallel_config
 
+from .analysis.compare.counted import attention_accumulates, loaded_once
 from .analysis.compare.folder import begin_folder, write_folder
-from .analysis.compare.rows import Results, TicketFacts, make_row, short_names
+from .analysis.compare.rows import (
+    SCHEMA_VERSION,
+    WIDE_FLITS,
+    Results,
+    TicketFacts,
+    load_results,
+    make_row,
+    short_names,
+)
 from .analysis.compare.table import full_table
 from .analysis.console import progress, show
 from .analysis.gallery import Gallery, write_demo
 from .analysis.inspection import NEURONS, provenance_table, trace_table
+from .analysis.parallel import check_jobs
 from .analysis.results import front_table, read_rows
 from .analysis.run_cache import Task, code_digest, run_tasks
 from .analysis.space import load_space
@@ -127,10 +137,22 @@ class CompareRequest:
     out: str | Path | None = None
     jobs: int = -1
 
-    def chips(self) -> dict[str, Chip]:
-        """Baseline -> chip, "" for the chip itself. Raises UserError as `load_chip` and `Chip.baseline` do."""
+    def __post_init__(self) -> None:
+        """Raise UserError for a number of worker processes that means nothing."""
+        check_jobs(self.jobs)
+
+    def chips(self, neuron: str = "lif") -> dict[str, Chip]:
+        """Variant -> chip, "" for the chip itself. Raises UserError as `load_chip` and `Chip.baseline` do.
+
+        ANNs (neuron `relu`) also run where each of their 8-bit activations is one flit, if the chip's flits hold less.
+        """
         chip = load_chip(self.hardware)
-        return {"": chip} | ({} if self.baseline is None else {self.baseline: chip.baseline(self.baseline)})
+        chips = {"": chip}
+        if neuron == "relu" and chip.mesh.value_bits < 8:
+            chips[WIDE_FLITS] = chip.replace({"mesh.value_bits": 8, "name": f"{chip.name}, {WIDE_FLITS}"})
+        if self.baseline is not None:
+            chips[f"{self.baseline} baseline"] = chip.baseline(self.baseline)
+        return chips
 
     def command(self, chip: Chip) -> str:
         """The command line without its tickets and folders."""
@@ -187,16 +209,16 @@ def _with_rows(
     """Run what is not in the folder yet: each ticket on each chip, and accuracies that no ticket records."""
     from .model.counting import formula_energy_pj
 
-    table, chips = load_energy_table(ENERGY_TABLE).sha256, request.chips()
+    table = load_energy_table(ENERGY_TABLE).sha256
     seen, whole = _digest(test, request.images), _digest(test, len(test.labels))
     data = (request.data, request.data_folder)
-    tasks, runs = [], [(path, facts, baseline) for path, facts in tickets.items() for baseline in chips]
-    for path, facts, baseline in runs:
-        chip = chips[baseline]
-        depends_on = [results.program, facts.sha256, seen, chip.model_dump(mode="json"), table]
-        tasks.append(
-            Task(f"{facts.sha256[:12]}-{chip.name}", depends_on, _simulated, (path, *data, request.images, chip))
-        )
+    tasks: list[Task] = []
+    runs = [(path, *run) for path, facts in tickets.items() for run in request.chips(facts.neuron).items()]
+    for path, _, chip in runs:
+        checksum = tickets[path].sha256
+        depends_on = [SCHEMA_VERSION, results.program, checksum, seen, chip.model_dump(mode="json"), table]
+        name = f"{checksum[:12]}-{chip.name}".replace(", ", "-").replace(" ", "-")
+        tasks.append(Task(name, depends_on, _simulated, (path, *data, request.images, chip)))
     unknown = {path: facts for path, facts in tickets.items() if facts.accuracy_integer is None}
     for path, facts in unknown.items():
         depends_on = [results.program, facts.sha256, whole]
@@ -208,18 +230,21 @@ def _with_rows(
         known[path] = replace(unknown[path], accuracy_from="measured", **accuracy)
     reports = found[: len(runs)]
     rows = [
-        make_row(known[path], report, baseline, formula_energy_pj)
-        for (path, _, baseline), report in zip(runs, reports, strict=True)
+        make_row(known[path], report, variant, formula_energy_pj)
+        for (path, variant, _), report in zip(runs, reports, strict=True)
     ]
     return replace(results, rows=tuple(rows))
 
 
 def _simulated(path: Path, data: str, data_folder: str | Path | None, images: int, chip: Chip) -> Mapping[str, Any]:
-    """The report of a ticket on a chip; runs in worker processes."""
+    """The report of a ticket on a chip, and what is counted beside it; runs in worker processes."""
     from .model.export import trace_dataset
 
     try:
-        return simulate(trace_dataset(path, data, images, data_folder), chip, ENERGY_TABLE).to_json()
+        trace = trace_dataset(path, data, images, data_folder)
+        report = simulate(trace, chip, ENERGY_TABLE).to_json()
+        beside = (attention_accumulates, loaded_once)
+        return report | {"comparison": {count.__name__: count(trace, chip) for count in beside}}
     except UserError as error:
         raise UserError(f"{path.name} on {chip.name}: {error}") from None
 
@@ -260,7 +285,7 @@ def _read_tickets(request: CompareRequest, dataset: "Dataset") -> dict[Path, Tic
         files.setdefault(ticket.sha256, (name, path, ticket))
     names = short_names([name for name, _, _ in files.values()])
     return {
-        path: TicketFacts(name=name, **ticket_facts(ticket))
+        path: TicketFacts(name=name, **ticket_facts(ticket, len(dataset.test.labels)))
         for name, (_, path, ticket) in zip(names, files.values(), strict=True)
     }
 
@@ -288,14 +313,15 @@ def _run_space(name: str, traces: Sequence[str], out: str | Path, jobs: int) -> 
 
 
 def _trace_path(name: str, images: int | None, beside: Path) -> Path:
-    """A trace file as it is; a shipped ticket's name becomes a trace next to the results."""
-    from .model.tickets import SHIPPED
+    """A trace file as it is; a shipped ticket's name becomes a trace, on its own data set, next to the results."""
+    from .model.ticket import load_ticket
+    from .model.tickets import SHIPPED, shipped
 
     path = Path(name)
     if name not in SHIPPED or path.exists():
         return path
     path = beside.parent / f"{name}.safetensors"
-    _traced(name, "digits", images or DEMO_IMAGES, path)
+    _traced(name, load_ticket(shipped(name)).provenance["data"], images or DEMO_IMAGES, path)
     return path
 
 
@@ -312,10 +338,11 @@ def _traced(ticket: str, data: str, images: int, out: str | Path, data_folder: s
 
 
 def inspect(file: str | Path) -> None:
-    """Print what is in a ticket, a trace, a report or a result file."""
+    """Print what is in a ticket, also a shipped one by name, a trace, a report, a result file or a comparison."""
     from .analysis.kinds import kind_of
+    from .model.tickets import find
 
-    path = Path(file)
+    path = find(str(file))
     kind = kind_of(path)
     if kind == "trace":
         trace = load_trace(path)
@@ -325,6 +352,8 @@ def inspect(file: str | Path) -> None:
 
         ticket = load_ticket(path)
         show(_ticket_table(path, ticket), provenance_table(ticket.provenance))
+    elif kind == "comparison":
+        show(full_table(load_results(path)))
     elif kind == "results":
         show(front_table(read_rows(path), "latency,energy"))
     else:

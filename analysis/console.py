@@ -22,8 +22,8 @@ from rich.text import Text
 
 from .tables import Table
 
-# a pipe has no width of its own; the widest table of the program needs this
-PIPE_WIDTH = 170
+# a pipe has no width of its own: text is wrapped here, and tables are as wide as they need to be, up to WIDEST
+PIPE_WIDTH, WIDEST = 170, 10_000
 
 Step = Callable[[int, int], None]
 
@@ -35,7 +35,8 @@ def show(*parts: Table | str) -> None:
         if isinstance(part, str):
             console.print(escape(part), highlight=False, soft_wrap=True)
             continue
-        console.print(_rich(part))
+        rich = _rich(part)
+        (console if console.is_terminal else _pipe(max(PIPE_WIDTH, _width(rich)))).print(rich)
         if part.note:
             console.print(escape(part.note), highlight=False, style="dim")
         console.print()
@@ -43,13 +44,22 @@ def show(*parts: Table | str) -> None:
 
 def _console() -> Console:
     console = Console()
-    return console if console.is_terminal else Console(width=PIPE_WIDTH, no_color=True, highlight=False)
+    return console if console.is_terminal else _pipe(PIPE_WIDTH)
+
+
+def _pipe(width: int) -> Console:
+    return Console(width=width, no_color=True, highlight=False)
+
+
+def _width(table: RichTable) -> int:
+    """Characters that the table needs to show every cell whole."""
+    return Console(width=WIDEST).measure(table).maximum
 
 
 def _rich(table: Table) -> RichTable:
     rich = RichTable(title=escape(table.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for number, column in enumerate(table.columns):
-        rich.add_column(escape(column), justify="right" if number else "left", no_wrap=not number)
+        rich.add_column(escape(column), justify="right" if number else "left", no_wrap=not number, overflow="fold")
     for row in table.rows:
         rich.add_row(*(escape(cell) for cell in row))
     return rich

@@ -1,20 +1,24 @@
 """What kind of file of this program a file is, from its first bytes; nothing is loaded."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
 
 from ..simulator.errors import UserError
 from ..simulator.files import HEADER_KEY
 
-Kind = Literal["ticket", "trace", "report", "results"]
+Kind = Literal["ticket", "trace", "report", "results", "comparison"]
 
 # a safetensors file starts with the length of its JSON header, which is refused beyond this
 LARGEST_HEADER = 64 << 20
 
+# what `compare` writes begins with its kind, a report with its version
+HEAD, COMPARISON = 64, re.compile(rb'\s*\{\s*"kind"\s*:\s*"comparison"')
+
 
 def kind_of(path: str | Path) -> Kind:
-    """Ticket, trace, report or results. Raises UserError where the file is missing or none of these."""
+    """Ticket, trace, report, results of a sweep, or comparison. Raises UserError where it is none of these."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -24,13 +28,14 @@ def kind_of(path: str | Path) -> Kind:
             if start == b"SQLite format 3\0":
                 return "results"
             if start.lstrip()[:1] == b"{":
-                return "report"
+                head = start + file.read(HEAD)
+                return "comparison" if COMPARISON.match(head) else "report"
             kind = _container_kind(start, file)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         kind = None
     if kind == "ticket" or kind == "trace":
         return kind
-    raise UserError(f"{path}: neither a ticket, a trace, a report nor a result file of sparsespike")
+    raise UserError(f"{path}: neither a ticket, a trace, a report, a comparison nor a result file of sparsespike")
 
 
 def _container_kind(start: bytes, file: Any) -> Any:

@@ -8,8 +8,17 @@ from typing import TypeVar
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
 
+from ..simulator.errors import UserError
+
 # below this many runs starting worker processes takes longer than it saves
 FEW_RUNS = 4
+
+
+def check_jobs(jobs: int) -> None:
+    """Raise UserError for a number of worker processes that means nothing."""
+    if jobs != -1 and jobs < 1:
+        raise UserError(f"jobs = {jobs}: must be at least 1, or -1 for one per processor")
+
 
 Run = TypeVar("Run")
 Result = TypeVar("Result")
@@ -20,7 +29,9 @@ def finished(work: Callable[[Run], Result], runs: Sequence[Run], jobs: int = -1)
 
     The first runs in this process, so that workers find the kernels compiled; the others in `jobs` worker processes,
     -1 for one per processor, to which `work` must be importable. Ctrl-C reaches this process alone.
+    Raises UserError as `check_jobs`.
     """
+    check_jobs(jobs)
     if not runs:
         return
     yield work(runs[0])

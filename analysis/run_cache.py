@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -58,10 +59,8 @@ def run_tasks(
     report_step = step or (lambda done, total: None)
     report_step(len(found), total)
     try:
-        with closing(finished(_compute, missing, jobs)) as results:
+        with closing(finished(partial(_compute, folder), missing, jobs)) as results:
             for task, result in results:
-                if folder is not None:
-                    write_text(task.file(folder), json.dumps({"key": task.key, **result}, indent=1) + "\n")
                 found[task.key] = result
                 report_step(len(found), total)
     except KeyboardInterrupt:
@@ -75,17 +74,29 @@ def _interrupted(done: int, total: int, folder: Path | None) -> str:
     return f"interrupted; {done} of {total} runs are kept in {folder}, and the same command goes on from there"
 
 
-def _compute(task: Task) -> tuple[Task, Result]:
-    return task, task.work(*task.arguments)
+def _compute(folder: Path | None, task: Task) -> tuple[Task, Result]:
+    """Do it and keep it, in the worker: what is finished is there whatever becomes of the process that waits for it."""
+    result = task.work(*task.arguments)
+    if folder is not None:
+        content = {"key": task.key, "content_sha256": _digest(result), **result}
+        write_text(task.file(folder), json.dumps(content, indent=1) + "\n")
+    return task, result
 
 
 def _kept(task: Task, folder: Path) -> Result | None:
-    """The result in its file; None where there is none, or what is there is damaged or another's."""
+    """The result in its file; None where there is none, or what is there is damaged, altered or another's."""
     try:
         content = json.loads(task.file(folder).read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    return content if isinstance(content, dict) and content.pop("key", None) == task.key else None
+    if not isinstance(content, dict) or content.pop("key", None) != task.key:
+        return None
+    return content if content.pop("content_sha256", None) == _digest(content) else None
+
+
+def _digest(result: Result) -> str:
+    """SHA-256 of a result as JSON, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(json.loads(json.dumps(result)), sort_keys=True).encode()).hexdigest()
 
 
 def code_digest(*packages: str) -> str:

@@ -16,8 +16,9 @@ GELU_FLAT = 4.0  # GELU(x) is within 2e-4 of 0 below -4, so that no sum beyond n
 
 @torch.no_grad()
 def calibrate(model: Spikformer, images: NDArray[np.float32]) -> Calibration:
-    """Run the network in evaluation mode on training images and record its ranges; its mode is put back afterwards.
+    """Run the network, where it lies, in evaluation mode on training images and record its ranges.
 
+    Its mode is put back afterwards.
     images: float32[count, channels, height, width], normalised.
     """
     largest = [0.0] * len(model.predictor) if model.config.selector == "learned" else []
@@ -30,13 +31,13 @@ def calibrate(model: Spikformer, images: NDArray[np.float32]) -> Calibration:
         largest[module.index] = max(largest[module.index], float(sums.max()), below)
 
     hooks = [model.predictor[index].register_forward_pre_hook(watch) for index in range(len(largest))]
-    training = model.training
+    training, device = model.training, model.head.weight.device
     model.eval()
     ranges = Ranges(model.config)
     try:
         for start in range(0, len(images), BATCH):
             with ranges.watching(model):
-                model(torch.from_numpy(images[start : start + BATCH]))
+                model(torch.from_numpy(images[start : start + BATCH]).to(device))
     finally:
         for hook in hooks:
             hook.remove()

@@ -24,8 +24,18 @@ _BEGINNINGS = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
 
 
 def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
-    """Write a training state (tensors, numbers, strings, nested dicts and lists), whole or not at all."""
-    write_whole(path, lambda temporary: torch.save({"version": VERSION, "state": state}, temporary))
+    """Write a training state (tensors, numbers, strings, nested dicts and lists), whole or not at all.
+
+    Raises UserError where the folder cannot be written, or the disk is full.
+    """
+
+    def write(temporary: Path) -> None:
+        try:
+            torch.save({"version": VERSION, "state": state}, temporary)
+        except RuntimeError as error:  # how torch's writer says that the disk is full
+            raise OSError(str(error).partition("\n")[0]) from None
+
+    write_whole(path, write)
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -33,9 +43,10 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         version, state = int(content["version"]), content["state"]
-    except Exception as error:  # whatever the reader stumbles over, the file is not one of ours
-        first = str(error).partition("\n")[0]
-        raise UserError(f"{path}: not a training state, or damaged ({type(error).__name__}: {first})") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except Exception:  # whatever the reader stumbles over, the file is not one of ours; torch's advice is for others
+        raise UserError(f"{path}: not a training state, or damaged; remove the file to start anew") from None
     if version > VERSION:
         raise UserError(f"{path}: training state version {version} is newer than this program's {VERSION}; update it")
     return dict(state)
@@ -85,7 +96,7 @@ def _unreadable(error: Exception) -> str:
     blocked = re.search(r"GLOBAL (\S+)", str(error))
     if blocked:
         return f"needs {blocked[1]} to be read, but no file may run code here; save its state dict alone"
-    return f"damaged, or no file of torch's ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
+    return f"damaged, or no file of torch's ({type(error).__name__})"
 
 
 def listed(names: Sequence[str], most: int = SHOWN) -> str:

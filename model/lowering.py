@@ -15,6 +15,9 @@ from .quantise import WEIGHT_BITS, Float, quantise_channels, quantise_tensor
 from .ticket import Ticket
 
 PIXEL_BITS, POTENTIAL_BITS = 8, 24
+# Bits behind the point of a potential: T - 1 make every halving exact, but theta <= 2^20 leaves fewer bits for weights.
+# With 8, from T = 10 on what a spike contributed more than 8 steps ago is rounded down.
+FRACTION_BITS_MAX = 8
 V_TH, ATTENTION_V_TH = 1.0, 0.5
 NORM_EPSILON = 1e-5  # torch's batch norm
 HIDDEN_MAX = 127  # largest hidden activation of a selector on the chip
@@ -61,11 +64,14 @@ def gelu_table(shift: int, unit: float) -> NDArray[np.int8]:
 
 
 class LifNeurons:
-    """Spiking neurons: a spike counts as it is, thresholds are in units of the integer sum."""
+    """Spiking neurons: a spike counts as it is, thresholds are in units of the integer sum.
+
+    F = min(T - 1, 8) fraction bits: up to T = 9 no halving of a potential loses a bit, beyond it the halving floors.
+    """
 
     def __init__(self, config: SpikformerConfig) -> None:
         self.config = config
-        self.fraction_bits = config.timesteps - 1
+        self.fraction_bits = min(config.timesteps - 1, FRACTION_BITS_MAX)
 
     def numerics(self, **widths: int) -> Numerics:
         """The numeric contract."""

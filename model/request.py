@@ -1,6 +1,8 @@
 """What a training run depends on, and the named recipes that its options default to."""
 
 import dataclasses
+import math
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +17,7 @@ DEVICES = ("cpu", "cuda")
 RECIPES: dict[str, dict[str, Any]] = {
     # Lottery-ticket rounds as in the paper, of a few epochs each: minutes for a small network.
     "rounds": {},
-    # As the paper and its code train Spikformer-4-384 on CIFAR-10: 15 x 300 epochs.
+    # As the paper and its code train Spikformer-4-384 on CIFAR-10: 15 x 300 epochs, from and taught by a dense one.
     "paper": {
         "data": "cifar10",
         "rounds": 14,
@@ -28,6 +30,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "mixup": 0.5,
         "width": 384,
         "heads": 12,
+        "activation": "gelu",
         "precision": "bfloat16",
     },
     # One round in which the sparsity rises step by step: one training instead of ten, but no lottery ticket.
@@ -47,7 +50,8 @@ class TrainRequest:
     teacher: a ticket or official checkpoint whose logits are learned, too.  start: one whose weights are begun with.
     warm_up: epochs of a round in which the learning rate rises.  last_rate: its share that the cosine ends at.
     mixup: alpha of the Beta distribution, in the first two thirds of a round; 0 for none.
-    precision: of matrix products while training; potentials, statistics and weights are float32 all the same.
+    precision: while training. bfloat16 is torch's autocast: products, currents behind batch norm, spikes, the residual
+    stream, selector features and logits are bfloat16; potentials, weights, statistics and optimiser stay float32.
     width: embedding width D.  threads: torch's.  The last bits of the result depend on these, and on the device.
     """
 
@@ -92,6 +96,13 @@ class TrainRequest:
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise UserError(f"{name} = {getattr(self, name)}: needs at least {low}")
+        most = {"seed": 2**63 - 1, "threads": 1024}
+        for name, high in most.items():
+            if getattr(self, name) > high:
+                raise UserError(f"{name} = {getattr(self, name)}: can be {high} at most")
+        for name, value in dataclasses.asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{name} = {value}: needs a finite number")
         if not 0 < self.prune < 1:
             raise UserError(f"prune = {self.prune}: the fraction removed per round must be between 0 and 1")
         for name in ("sparsity", "smoothing"):
@@ -99,8 +110,10 @@ class TrainRequest:
                 raise UserError(f"{name} = {getattr(self, name)}: must be at least 0 and below 1")
         if self.sparsity and self.rounds:
             raise UserError(f"sparsity = {self.sparsity} with rounds = {self.rounds}: prune gradually or in rounds")
-        if self.rewind > self.epochs:
-            raise UserError(f"rewind = {self.rewind}: there are only {self.epochs} epochs in a round")
+        for name in ("rewind", "warm_up") if self.rounds else ("warm_up",):
+            if getattr(self, name) > self.epochs:
+                epochs = "is only 1 epoch" if self.epochs == 1 else f"are only {self.epochs} epochs"
+                raise UserError(f"{name} = {getattr(self, name)}: there {epochs} in a round")
         if self.learning_rate <= 0 or self.weight_decay < 0:
             raise UserError("learning_rate must be above 0 and weight_decay not below 0")
         if not 0 <= self.last_rate <= 1 or self.mixup < 0:
@@ -111,7 +124,13 @@ class TrainRequest:
                 raise UserError(f"{name} {value!r} is unknown; {nearest(value, allowed)}")
 
     def config(self, dataset: Dataset) -> SpikformerConfig:
-        """The network for a data set; the set's stem brings its images to the token grid."""
+        """The network for a data set; the set's stem brings its images to the token grid.
+
+        Raises UserError where the width leaves a convolution of the stem without channels, and as the network's shape.
+        """
+        narrowest = max(divisor for divisor, _ in dataset.stem)
+        if self.width < narrowest:
+            raise UserError(f"width = {self.width}: {dataset.name} needs at least {narrowest}")
         return SpikformerConfig(
             image_channels=dataset.train.images.shape[1],
             image_size=dataset.train.images.shape[2],
@@ -131,6 +150,8 @@ class TrainRequest:
     def command(self) -> str:
         """The command line that asks for this run, all options written out, to outlive a change of defaults."""
         options = [
-            f" --{name.replace('_', '-')} {value}" for name, value in dataclasses.asdict(self).items() if value != ""
+            f" --{name.replace('_', '-')} {shlex.quote(str(value))}"
+            for name, value in dataclasses.asdict(self).items()
+            if value != ""
         ]
         return "sparsespike train" + "".join(options)

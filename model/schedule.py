@@ -18,8 +18,15 @@ def learning_rate(request: TrainRequest, step: int, steps: int) -> float:
 
 
 def sparsity_at(request: TrainRequest, step: int, steps: int) -> float | None:
-    """Sparsity to prune to before a step; None where the masks stay. s (1 - (1 - progress)^3): Zhu and Gupta 2017."""
-    if not request.sparsity or step % max(1, steps // PRUNE_EVERY):
+    """Sparsity to prune to before a step; None where the masks stay. s (1 - (1 - progress)^3): Zhu and Gupta 2017.
+
+    Before the last step of a round it is s, even where the round has too few steps for one after `PRUNE_UNTIL`.
+    """
+    if not request.sparsity:
+        return None
+    if step == request.epochs * steps - 1:
+        return request.sparsity
+    if step % max(1, steps // PRUNE_EVERY):
         return None
     done = step / (request.epochs * steps)
     progress = min(1.0, (done - PRUNE_FROM) / (PRUNE_UNTIL - PRUNE_FROM))

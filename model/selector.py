@@ -66,7 +66,8 @@ class TokenSelector(nn.Module):
         if self.form == "rate":
             return keep_best(x.detach().sum((0, 3)), mask, self.keep)
         if self.training:
-            return keep_best(torch.rand_like(mask), mask, self.keep)
+            # float32 in any precision: the 256 values that bfloat16 tells apart below 1 would tie.
+            return keep_best(torch.rand(mask.shape, device=mask.device), mask, self.keep)
         score = random_scores(image_keys(images.detach().cpu().numpy()), self.seed, self.index, mask.shape[1])
         return keep_best(torch.from_numpy(score).to(mask), mask, self.keep)
 

@@ -14,6 +14,10 @@ from .tickets import find
 
 Trained = Ticket | Official
 
+# Of two networks whose arrays have the same shapes, what makes them compute something else. T, the share of kept tokens
+# and the neuron may differ: a training adapts weights to them.
+_SAME = ("heads", "sps_pools", "attention_scale")
+
 
 def find_trained(name: str, like: SpikformerConfig) -> tuple[Path, Trained]:
     """A shipped ticket by name, a ticket's file, or an official checkpoint; `like` tells what that does not say.
@@ -28,7 +32,8 @@ def begin_with(model: Spikformer, path: Path, trained: Trained) -> Masks:
     """Copy the weights, biases and batch-norm statistics that a network shares with a trained one, in place.
 
     Selectors that the trained one does not have keep their initial weights. Returns the masks: what is pruned there
-    stays pruned. Raises UserError where a shape differs, or where the trained network has a layer that this one lacks.
+    stays pruned. Raises UserError where a shape differs, where the trained network has a layer that this one lacks, and
+    where heads, pools, the scale of attention or the activation of learned selectors are others.
     """
     state = model.state_dict()
     wrong = [
@@ -38,6 +43,13 @@ def begin_with(model: Spikformer, path: Path, trained: Trained) -> Masks:
     ]
     if wrong:
         raise UserError(f"{path}: its network is another: {'; '.join(wrong[:3])}")
+    theirs, ours = trained.config, model.config
+    both_learn = all(config.selector == "learned" and config.keep_counts for config in (theirs, ours))
+    for name in (*_SAME, "activation") if both_learn else _SAME:
+        if getattr(theirs, name) != getattr(ours, name):
+            raise UserError(
+                f"{path}: its network is another: {name} = {getattr(theirs, name)}, here {getattr(ours, name)}"
+            )
     model.load_state_dict(state | {name: torch.from_numpy(array) for name, array in trained.parameters.items()})
     return full_masks(model) | {name: torch.from_numpy(mask.copy()) for name, mask in trained.masks.items()}
 

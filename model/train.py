@@ -2,20 +2,22 @@
 
 import dataclasses
 import json
+import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from torch import Tensor
 
 from ..simulator.errors import UserError
-from ..simulator.files import write_text
+from ..simulator.files import checksum, write_text
 from .calibrate import calibrate
 from .checkpoint import load_checkpoint, save_checkpoint
 from .data import Dataset, augmented, load_data
@@ -46,7 +48,7 @@ class _Run:
     optimiser: torch.optim.Optimizer
     masks: Masks
     early: dict[str, Tensor]
-    given: dict[str, str]  # checksums of the files that it depends on
+    given: dict[str, str]  # checksums of what it depends on: `data`, `start`, `teacher`
     round: int = 0
     epoch: int = 0
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
@@ -75,39 +77,66 @@ def train(request: TrainRequest, out: str | Path, data_folder: str | Path | None
     """Train, prune and rewind as asked; returns the path of the last round's ticket, `out`/ticket.safetensors.
 
     Every round leaves round_<r>.safetensors; `training.pt` holds the state after each epoch. Called again with the same
-    request and folder, it goes on where it stopped and ends with the same tickets as an unbroken run.
+    request and folder, it goes on where it stopped; on a CPU it ends with the same bytes as an unbroken run.
     data_folder: where the files of the data set lie.
-    Raises UserError for an unknown data set, a folder that cannot be written or that holds another request's training.
+    Raises UserError for an unknown data set, a folder that cannot be written or that holds another request's training,
+    a loss that is no number, and where the device's memory does not suffice.
     """
     out = Path(out)
     dataset = load_data(request.data, data_folder)
     if request.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device 'cuda': torch finds no such device here; take 'cpu'")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(request.threads)
     try:
-        with (
-            torch.random.fork_rng(enabled=True),
-            Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress,
-        ):
+        with _torch_settings(request), Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bars:
             run = _start(request, dataset, out)
             steps = (request.rounds + 1) * request.epochs * run.steps
-            task = progress.add_task(f"training on {dataset.name}", total=steps)
-            progress.update(task, completed=len(run.history) * run.steps)
-            _train_round(run, out, lambda: progress.advance(task))
+            done = len(run.history) * run.steps
+            bar = _Bar(bars, bars.add_task(f"training on {dataset.name}", total=steps, completed=done))
+            _train_round(run, out, bar)
             while run.round < request.rounds:
                 _next_round(run, out)
-                _train_round(run, out, lambda: progress.advance(task))
+                _train_round(run, out, bar)
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"device {request.device!r}: out of memory; lower --batch (now {request.batch}), --width or --timesteps. "
+            f"{out} keeps the state after the last whole epoch"
+        ) from None
+    return out / TICKET_FILE
+
+
+@dataclass
+class _Bar:
+    """The progress bar: batches done, and what is going on."""
+
+    progress: Progress
+    task: TaskID
+
+    def advance(self) -> None:
+        self.progress.advance(self.task)
+
+    def doing(self, what: str) -> None:
+        self.progress.update(self.task, description=what)
+
+
+@contextmanager
+def _torch_settings(request: TrainRequest) -> Iterator[None]:
+    """The threads asked for, random numbers of one's own, and float32 products that are float32 on a GPU, too."""
+    threads, tf32 = torch.get_num_threads(), (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+    torch.set_num_threads(request.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        with torch.random.fork_rng(enabled=True):
+            yield
     finally:
         torch.set_num_threads(threads)
-    return out / TICKET_FILE
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
 
 
 def _start(request: TrainRequest, dataset: Dataset, out: Path) -> _Run:
     """A fresh run, or the one that `out` holds."""
     torch.manual_seed(request.seed)
     model = Spikformer(request.config(dataset))
-    masks, teacher, given = full_masks(model), None, {}
+    masks, teacher, given = full_masks(model), None, {"data": _data_checksum(dataset)}
     if request.start:
         path, trained = find_trained(request.start, model.config)
         masks, given["start"] = begin_with(model, path, trained), trained.sha256
@@ -125,21 +154,32 @@ def _start(request: TrainRequest, dataset: Dataset, out: Path) -> _Run:
     return run
 
 
+def _data_checksum(dataset: Dataset) -> str:
+    """SHA-256 over images, labels and positions of all splits."""
+    splits = {name: vars(getattr(dataset, name)) for name in ("train", "validation", "test")}
+    arrays = {f"{name}/{part}": array for name, split in splits.items() for part, array in split.items()}
+    return checksum(arrays, {})
+
+
 def _go_on(run: _Run, path: Path) -> None:
     """Put a run into the state that it was saved in. Raises UserError where the file is another run's."""
     state = load_checkpoint(path)
     missing = {"request", "model", "optimiser", "random", "device_random", *_PLAIN_STATE} - set(state)
     if missing:
-        raise UserError(f"{path}: not the state of a training ({', '.join(sorted(missing))} missing)")
+        lacking = ", ".join(sorted(missing))
+        raise UserError(f"{path}: not the state of a training ({lacking} missing); remove the file to start anew")
     asked, there = dataclasses.asdict(run.request), state["request"]
     other = [f"{key} {there.get(key)!r}, not {asked[key]!r}" for key in asked if there.get(key) != asked[key]]
-    other += [f"another file as {key}" for key in run.given if state["given"].get(key) != run.given[key]]
+    # A state from before the data's checksum was kept is taken at its word.
+    before = {"data": run.given["data"]} | state["given"]
+    other += [f"another file as {key}" for key, digest in run.given.items() if before.get(key) != digest]
     if other:
         raise UserError(f"{path.parent}: holds a training with {', '.join(other)}; take another folder or remove it")
     run.model.load_state_dict(state["model"])
     run.optimiser.load_state_dict(state["optimiser"])
     for name in _PLAIN_STATE:
         setattr(run, name, state[name])
+    run.given = before
     for kept in (run.masks, run.early):
         kept.update({name: tensor.to(run.request.device) for name, tensor in kept.items()})
     torch.set_rng_state(state["random"])
@@ -154,26 +194,37 @@ def _optimiser(model: Spikformer, request: TrainRequest) -> torch.optim.Optimize
     return torch.optim.AdamW(groups, lr=request.learning_rate)
 
 
-def _train_round(run: _Run, out: Path, advance: Callable[[], None]) -> None:
+def _train_round(run: _Run, out: Path, bar: _Bar) -> None:
     """Train to the end of the round and leave its ticket."""
     request = run.request
     if run.round == 0 and request.rewind == 0 and not run.early:
         run.early = snapshot(run.model)
+    bar.doing(f"round {run.round}: training")
     while run.epoch < request.epochs:
         began = time.monotonic()
-        loss = _train_epoch(run, advance)
+        loss = _train_epoch(run, bar.advance)
         run.epoch += 1
+        if not math.isfinite(loss):
+            raise UserError(
+                f"{out}: the loss is no number in round {run.round}, epoch {run.epoch}; lower --learning-rate (now "
+                f"{request.learning_rate}), in another folder; the state before this epoch is kept"
+            )
         if run.round == 0 and run.epoch == request.rewind:
             run.early = snapshot(run.model)
         accuracy = float_accuracy(run.model, run.dataset.validation)
         run.history.append({"round": run.round, "epoch": run.epoch, "loss": loss, "validation": accuracy})
         run.seconds += time.monotonic() - began
         run.save(out / STATE_FILE)
-        write_text(out / HISTORY_FILE, json.dumps(run.history, indent=1))
-    ticket = _finish_round(run)
+        _write_history(run, out)
+    _write_history(run, out)  # a kill between the last state and its history must not leave the file one epoch short
+    ticket = _finish_round(run, bar.doing)
     save_ticket(ticket, out / f"round_{run.round}.safetensors")
     if run.round == request.rounds:
         save_ticket(ticket, out / TICKET_FILE)
+
+
+def _write_history(run: _Run, out: Path) -> None:
+    write_text(out / HISTORY_FILE, json.dumps(run.history, indent=1))
 
 
 def _next_round(run: _Run, out: Path) -> None:
@@ -186,7 +237,7 @@ def _next_round(run: _Run, out: Path) -> None:
 
 
 def _train_epoch(run: _Run, advance: Callable[[], None]) -> float:
-    """One pass over the training images; returns the mean loss."""
+    """One pass over the training images; returns the mean loss, or at once one that is no finite number."""
     request, split, steps = run.request, run.dataset.train, run.steps
     order = torch.randperm(len(split.labels)).numpy()
     run.model.train()
@@ -207,8 +258,11 @@ def _train_epoch(run: _Run, advance: Callable[[], None]) -> float:
         run.optimiser.step()
         apply_masks(run.model, run.masks)  # the optimiser's momentum would move pruned weights off 0
         total += loss.item()
+        if not math.isfinite(total):
+            return total
         advance()
-    return total / steps
+    sound = all(bool(parameter.isfinite().all()) for parameter in run.model.parameters())
+    return total / steps if sound else math.nan  # the last step's update shows in no loss of the epoch
 
 
 def _loss(run: _Run, images: Tensor, labels: Tensor) -> Tensor:
@@ -228,14 +282,15 @@ def _loss(run: _Run, images: Tensor, labels: Tensor) -> Tensor:
     return loss
 
 
-def _finish_round(run: _Run) -> Ticket:
-    """The round's ticket, with its accuracies in the provenance."""
-    request, dataset = run.request, run.dataset
-    model = run.model.to("cpu")
+def _finish_round(run: _Run, doing: Callable[[str], None]) -> Ticket:
+    """The round's ticket, with its accuracies in the provenance; `doing` is told what is going on."""
+    request, dataset, model = run.request, run.dataset, run.model
     known = dataset.train.images[:CALIBRATION_IMAGES]
+    doing(f"round {run.round}: calibrating")
     if request.neuron == "relu":
         settle_norms(model, known)
     ticket = make_ticket(model, run.masks, calibrate(model, known))
+    doing(f"round {run.round}: testing")
     record: dict[str, Any] = {
         "data": dataset.name,
         "data_source": dataset.source,
@@ -243,7 +298,7 @@ def _finish_round(run: _Run) -> Ticket:
         "seed": request.seed,
         "round": run.round,
         "epochs_per_round": request.epochs,
-        **{f"{key}_sha256": checksum for key, checksum in run.given.items()},
+        **{f"{key}_sha256": digest for key, digest in run.given.items() if key != "data"},
         "float_validation_accuracy": f"{float_accuracy(model, dataset.validation):.4f}",
         "float_test_accuracy": f"{float_accuracy(model, dataset.test):.4f}",
         "integer_test_accuracy": f"{integer_accuracy(ticket, dataset.test):.4f}",
@@ -251,5 +306,4 @@ def _finish_round(run: _Run) -> Ticket:
         "sparsity_of_prunable": f"{ticket.sparsity:.4f}",
         "sparsity_of_all": f"{ticket.sparsity_all:.4f}",
     }
-    model.to(request.device)
     return dataclasses.replace(ticket, provenance={key: str(value) for key, value in record.items()})

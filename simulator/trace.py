@@ -38,7 +38,8 @@ class Numerics:
 
     A neuron updates as u <- sat((u >> 1) + ((x + bias) << fraction_bits)) and fires and resets to 0 at u >= theta,
     where sat clips to `potential_bits` (signed). Halving by a shift is tau = 2; fraction_bits = timesteps - 1 loses
-    nothing. x, the sum of weight times input value, must fit `accumulator_bits` (signed).
+    nothing, with fewer the halving floors. x, the sum of weight times input value, must fit `accumulator_bits`
+    (signed).
 
     neuron `relu`: no potentials (fraction_bits and potential_bits are 0), one timestep; see `Requant`.
     """

@@ -304,6 +304,6 @@ def test_compare_and_inspect(trace: Path, tmp_path: Path) -> None:
     assert "digits-dense" in done.stdout
     report = tmp_path / "report.json"
     run("simulate", trace, "--images", 1, "--json", report)
-    for file, text in ((trace, "spikes"), (report, "energy"), ("digits", "no such file")):
+    for file, text in ((trace, "spikes"), (report, "energy"), ("digits", "weights pruned")):
         done = run("inspect", file)
         assert text in done.stdout + done.stderr

@@ -8,13 +8,15 @@ import torch
 from sparsespike.model import lowering
 from sparsespike.model.calibrate import calibrate
 from sparsespike.model.config import SpikformerConfig
-from sparsespike.model.data import Split
+from sparsespike.model.data import Split, load_data
+from sparsespike.model.evaluate import float_accuracy, integer_accuracy
 from sparsespike.model.export import trace_ticket
 from sparsespike.model.integer import IntegerNetwork
 from sparsespike.model.lowering import fold_norm, lower, quantise_neurons
 from sparsespike.model.pruning import apply_masks, full_masks, prunable, prune_survivors
 from sparsespike.model.spikformer import Spikformer
-from sparsespike.model.ticket import Calibration, Ticket, make_ticket
+from sparsespike.model.ticket import Calibration, Ticket, load_ticket, make_ticket
+from sparsespike.model.tickets import shipped
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.trace import Attention, Conv, Head, Linear, Pool, Select, Trace, load_trace, save_trace
 
@@ -332,3 +334,20 @@ def test_no_selectors_where_all_tokens_are_kept(tmp_path):
 def test_images_of_another_shape_are_refused():
     with pytest.raises(UserError, match=r"images are \(1, 8, 8\).*needs \(2, 5, 5\)"):
         lower(random_ticket(TINY)).logits(np.zeros((1, 1, 8, 8), np.float32))
+
+
+@pytest.mark.parametrize(("timesteps", "bits"), [(1, 0), (4, 3), (9, 8), (10, 8), (16, 8)])
+def test_fraction_bits_make_halving_exact_up_to_nine_timesteps(timesteps, bits):
+    ticket = random_ticket(dataclasses.replace(TINY, timesteps=timesteps))
+    assert lower(ticket).numerics.fraction_bits == bits
+
+
+def test_sixteen_timesteps_keep_the_accuracy():
+    """A trained network at another T: 15 fraction bits would leave its weights next to none."""
+    ticket = load_ticket(shipped("digits-dense"))
+    long = dataclasses.replace(ticket, config=dataclasses.replace(ticket.config, timesteps=16))
+    test = load_data("digits").test
+    part = Split(test.images[:60], test.labels[:60], test.ids[:60])
+    float_ = float_accuracy(long.network(), part)
+    assert float_ > 0.8
+    assert abs(integer_accuracy(long, part) - float_) <= 0.02

@@ -3,6 +3,8 @@
 import dataclasses
 import itertools
 import math
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +12,13 @@ import torch
 from sparsespike.model import train as loop
 from sparsespike.model.data import DATA_SETS, Augmentation, Dataset, Split
 from sparsespike.model.losses import classification_loss, distillation_loss, mixed, taught
+from sparsespike.model.official import Official
 from sparsespike.model.pruning import full_masks, prunable, prune_to, survivors
 from sparsespike.model.request import RECIPES, TrainRequest
 from sparsespike.model.schedule import learning_rate, mixes, sparsity_at
 from sparsespike.model.spikformer import Spikformer
-from sparsespike.model.ticket import load_ticket
+from sparsespike.model.start import begin_with
+from sparsespike.model.ticket import load_ticket, parameter_shapes
 from sparsespike.model.train import train
 from sparsespike.simulator.errors import UserError
 
@@ -51,6 +55,7 @@ def test_the_paper_recipe_is_the_paper():
     assert request.learning_rate * request.last_rate == pytest.approx(1e-5)
     assert (request.learning_rate, request.weight_decay, request.smoothing, request.mixup) == (5e-4, 0.06, 0.1, 0.5)
     assert (request.width, request.depth, request.heads, request.timesteps) == (384, 4, 12, 4)
+    assert request.activation == "gelu"
     assert request.seed == 3
 
 
@@ -67,9 +72,9 @@ def test_an_unknown_recipe_names_the_nearest():
 
 
 def test_the_command_asks_for_the_same_run():
-    """Read back by the command line's own rule: --name value."""
-    request = dataclasses.replace(GRADUAL, teacher="digits-dense", learning_rate=3e-4)
-    words = request.command().split()[2:]
+    """Read back by the shell's rules and the command line's own: --name value."""
+    request = dataclasses.replace(GRADUAL, teacher="my runs/it's.safetensors", learning_rate=3e-4)
+    words = shlex.split(request.command())[2:]
     given = {
         name.removeprefix("--").replace("-", "_"): word for name, word in zip(words[::2], words[1::2], strict=True)
     }
@@ -97,11 +102,28 @@ def test_sparsity_rises_along_a_cubic_between_a_fifth_and_seven_tenths():
     request = TrainRequest(epochs=10, sparsity=0.9)
     found = {step: sparsity_at(request, step, 80) for step in range(800)}
     asked = {step: value for step, value in found.items() if value is not None}
-    assert set(asked) == set(range(170, 800, 10))  # eight times an epoch, from the first step past 160 on
+    assert set(asked) == {*range(170, 800, 10), 799}  # eight times an epoch, from the first step past 160; the last
     assert asked[360] == pytest.approx(0.9 * (1 - 0.5**3))
     assert asked[560] == asked[790] == pytest.approx(0.9)
     assert list(asked.values()) == sorted(asked.values())
     assert sparsity_at(TrainRequest(epochs=10), 360, 80) is None
+
+
+@pytest.mark.parametrize("epochs", range(1, 8))
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 8, 9, 16, 100])
+def test_the_last_step_of_any_round_has_the_sparsity_asked_for(epochs, steps):
+    request = TrainRequest(epochs=epochs, sparsity=0.9)
+    found = [sparsity_at(request, step, steps) for step in range(epochs * steps)]
+    assert found[-1] == 0.9
+    # Where there are steps enough, it is reached before: the last step then removes nothing more.
+    assert steps < 8 or 0.9 in found[:-1]
+    asked = [value for value in found if value is not None]
+    assert asked == sorted(asked)
+
+
+def test_a_round_of_a_single_step_is_pruned(tmp_path):
+    ticket = load_ticket(train(dataclasses.replace(GRADUAL, epochs=1, batch=64), tmp_path))
+    assert ticket.zeros == int(0.8 * ticket.prunable)
 
 
 def test_mixup_ends_after_two_thirds():
@@ -243,6 +265,34 @@ def test_another_network_cannot_be_begun_with(tmp_path):
     request = dataclasses.replace(TINY, width=16, start=str(tmp_path / "start" / "ticket.safetensors"))
     with pytest.raises(UserError, match=r"its network is another: .* \(4, 1, 3, 3\), here \(8, 1, 3, 3\)"):
         train(request, tmp_path / "on")
+
+
+@pytest.mark.parametrize(
+    ("trained", "here", "message"),
+    [
+        ({"heads": 4}, {}, "heads = 4, here 2"),
+        ({"sps_pools": (True, False)}, {}, r"sps_pools = \(True, False\), here \(False, False\)"),
+        ({"attention_scale": 0.25}, {}, "attention_scale = 0.25, here 0.125"),
+        ({"activation": "gelu"}, {}, "activation = gelu, here relu"),
+        ({"activation": "gelu"}, {"selector": "rate"}, "its network is another: predictor"),
+        ({"activation": "gelu", "keep": 1.0}, {}, ""),  # there is no selector
+        ({"activation": "gelu", "selector": "rate"}, {}, ""),
+        ({"timesteps": 2, "keep": 0.5}, {}, ""),
+        ({"neuron": "relu", "timesteps": 1}, {}, ""),
+    ],
+)
+def test_a_network_of_the_same_shapes_is_begun_with_where_it_computes_the_same(trained, here, message):
+    config = TINY.config(_tiny())
+    model = Spikformer(dataclasses.replace(config, **here))
+    there = dataclasses.replace(config, **trained)
+    parameters = {name: np.zeros(shape, np.float32) for name, shape in parameter_shapes(there).items()}
+    official = Official(there, parameters, "")
+    if message:
+        with pytest.raises(UserError, match=message):
+            begin_with(model, Path("it.pth"), official)
+    else:
+        begin_with(model, Path("it.pth"), official)
+        assert not model.head.weight.any()
 
 
 def test_a_teacher_of_other_images_is_refused(tmp_path):

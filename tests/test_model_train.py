@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -148,11 +149,119 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path):
         ({"rewind": 3}, "only 2 epochs"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"epochs": 0}, "epochs = 0"),
+        ({"epochs": 1}, "rewind = 2: there is only 1 epoch in a round"),
+        ({"warm_up": 3, "rounds": 0}, "warm_up = 3: there are only 2 epochs in a round"),
+        ({"learning_rate": math.nan}, "learning_rate = nan: needs a finite number"),
+        ({"weight_decay": math.inf}, "weight_decay = inf: needs a finite number"),
+        ({"mixup": math.inf}, "mixup = inf: needs a finite number"),
+        ({"last_rate": math.nan}, "last_rate = nan: needs a finite number"),
+        ({"seed": 2**63}, "seed = 9223372036854775808: can be 9223372036854775807 at most"),
+        ({"threads": 1025}, "threads = 1025: can be 1024 at most"),
     ],
 )
 def test_impossible_requests_are_refused(change, message):
     with pytest.raises(UserError, match=message):
-        dataclasses.replace(TINY, **change)
+        dataclasses.replace(TINY, **({"rewind": 2} | change))
+
+
+def test_a_single_round_may_be_shorter_than_the_epoch_to_rewind_to():
+    assert TrainRequest(epochs=1).rewind == 2
+
+
+@pytest.mark.parametrize("width", [-4, 0, 1])
+def test_a_width_without_channels_names_the_width(tmp_path, width):
+    with pytest.raises(UserError, match=f"width = {width}: tiny needs at least 2"):
+        train(dataclasses.replace(TINY, width=width), tmp_path)
+
+
+@pytest.mark.parametrize("part", ["images", "labels", "ids"])
+@pytest.mark.parametrize("name", ["train", "validation", "test"])
+def test_data_that_has_changed_since_is_refused(tmp_path, monkeypatch, name, part):
+    request = dataclasses.replace(TINY, rounds=0, epochs=1, rewind=0)
+    train(request, tmp_path)
+    dataset = _tiny(tmp_path)
+    array = getattr(getattr(dataset, name), part)
+    array[3] = array[3] + 1
+    monkeypatch.setitem(DATA_SETS, "tiny", lambda _: dataset)
+    with pytest.raises(UserError, match="holds a training with another file as data; take another folder"):
+        train(request, tmp_path)
+
+
+def test_the_data_checksum_is_in_the_state_and_not_in_the_ticket(tmp_path):
+    ticket = load_ticket(train(dataclasses.replace(TINY, rounds=0), tmp_path))
+    state = load_checkpoint(tmp_path / "training.pt")
+    assert len(state["given"]["data"]) == 64
+    assert not [key for key in ticket.provenance if "sha256" in key]
+    del state["given"]["data"]  # as states were before it was kept
+    save_checkpoint(state, tmp_path / "training.pt")
+    assert load_ticket(train(dataclasses.replace(TINY, rounds=0), tmp_path)).sha256 == ticket.sha256
+
+
+@pytest.mark.parametrize("where", ["loss", "last update"])
+def test_a_training_that_diverges_ends_with_a_sentence_and_keeps_the_state_before(tmp_path, monkeypatch, where):
+    request = dataclasses.replace(TINY, rounds=0)
+    epoch, loss = loop._train_epoch, loop._loss
+
+    def train_epoch(run, advance):
+        if run.epoch == 1 and where == "loss":
+            monkeypatch.setattr(loop, "_loss", lambda *arguments: loss(*arguments) * math.nan)
+        elif run.epoch == 1:
+            run.optimiser.register_step_post_hook(lambda *_: run.model.head.bias.data.fill_(math.inf))
+            monkeypatch.setattr(loop, "_loss", lambda run, *_: run.model.head.weight.square().sum())
+        return epoch(run, advance)
+
+    monkeypatch.setattr(loop, "_train_epoch", train_epoch)
+    message = r"the loss is no number in round 0, epoch 2; lower --learning-rate \(now 0.005\), in another folder; the"
+    with pytest.raises(UserError, match=message):
+        train(request, tmp_path)
+    assert load_checkpoint(tmp_path / "training.pt")["epoch"] == 1
+    assert len(json.loads((tmp_path / "history.json").read_text())) == 1
+    assert not (tmp_path / "ticket.safetensors").exists()
+
+
+def test_a_kill_between_the_last_state_and_its_history_loses_no_line(tmp_path, monkeypatch):
+    request, write, calls = dataclasses.replace(TINY, rounds=0), loop.write_text, []
+
+    def killed(path, text):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        write(path, text)
+
+    monkeypatch.setattr(loop, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(request, tmp_path)
+    assert len(json.loads((tmp_path / "history.json").read_text())) == 1
+    train(request, tmp_path)
+    assert [entry["epoch"] for entry in json.loads((tmp_path / "history.json").read_text())] == [1, 2]
+
+
+def test_memory_that_does_not_suffice_is_a_sentence(tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(loop, "_loss", full)
+    with pytest.raises(UserError, match=r"device 'cpu': out of memory; lower --batch \(now 8\)"):
+        train(TINY, tmp_path)
+
+
+def test_float32_products_are_float32_while_training_and_settings_come_back(tmp_path, monkeypatch):
+    seen, epoch = [], loop._train_epoch
+
+    def settings():
+        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    def train_epoch(run, advance):
+        seen.append(settings())
+        return epoch(run, advance)
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(loop, "_train_epoch", train_epoch)
+    before = settings()
+    train(dataclasses.replace(TINY, rounds=0), tmp_path)
+    assert seen == [(False, False)] * 2
+    assert settings() == before
+    assert before[1]
 
 
 def test_checkpoints_go_round_and_damaged_ones_are_refused(tmp_path):
@@ -162,8 +271,23 @@ def test_checkpoints_go_round_and_damaged_ones_are_refused(tmp_path):
     assert state["a"].tolist() == [0, 1, 2]
     assert state["b"] == {"c": 1.5}
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(UserError, match="not a training state, or damaged"):
+    with pytest.raises(UserError, match=r"state.pt: not a training state, or damaged; remove the file to start anew$"):
         load_checkpoint(path)
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_the_state_before(tmp_path, monkeypatch):
+    path = tmp_path / "state.pt"
+    save_checkpoint({"a": 1}, path)
+
+    def full(_state, file):
+        file.write_bytes(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0\nmore")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match=r"state.pt: cannot be written: \[enforce fail .* vs 0$"):
+        save_checkpoint({"a": 2}, path)
+    assert load_checkpoint(path) == {"a": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.pt"]
 
 
 class Payload:

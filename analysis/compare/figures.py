@@ -7,52 +7,63 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
+from numpy.typing import ArrayLike, NDArray
 
 from ..style import BLUE, FAINT, GREY, INK, PALETTE, blank, paint
 from .groups import SPARSE, Duel, Series, duels_of, series_of
 from .rows import Results, Row
+from .table import percent_pruned
 
 # name of a figure -> what to see in it
 CAPTIONS = {
-    "ladder": "Accuracy against simulated energy along the pruning rounds, a line per share of tokens kept",
-    "selectors": "Learned, rate and random token selectors at the same round: accuracy and energy",
-    "formula": "The field's energy formula against the simulated energy, a point per ticket",
-    "per_weight": "Energy per surviving weight, layer by layer, of the sparsest ticket: where to prune next",
+    "ladder": "Accuracy against simulated energy along the pruning rounds, a panel per share of tokens kept",
+    "selectors": "Learned, rate and random token selectors in the first round with 90 % pruned: accuracy and energy",
+    "formula": "The field's energy formula against the simulated energy with its band, a point per ticket",
+    "per_weight": "Mean energy per surviving weight of each layer of the sparsest ticket, without leakage, weights "
+    "placed as they are: where pruning many weights saves most; a single one often saves nothing",
 }
 MARKERS = "osD^vPXd"
+PANELS = 3  # of the ladder, side by side
 
 
 def compare_figures(results: Results) -> dict[str, Figure]:
     """Every figure that these rows give, by name: without two selectors trained alike there is none of selectors."""
     rows = results.on_chip
-    figures = {}
-    figure = blank(7.0, 4.6)
-    ladder(series_of(rows), figure.subplots())
-    figures["ladder"] = figure
+    figures = {"ladder": ladder(series_of(rows), results)}
     duels = duels_of(rows)
     if duels:
-        figure = blank(7.4, 3.4)
-        left, right = figure.subplots(1, 2)
-        selectors(duels, _accuracy, left)
-        left.set_ylabel("integer accuracy, whole test set (%)")
-        left.set_title("Accuracy")
-        selectors(duels, _energy, right)
-        right.set_ylabel("energy per image, simulated with DRAM (µJ)")
-        right.set_title("Energy")
-        right.set_ylim(
-            0, 1.15 * max(_energy(row) for duel in duels for step in duel.steps.values() for row in step.rows)
-        )
-        right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="mean, smallest and largest")
-        figures["selectors"] = figure
-    figure = blank(7.0, 4.6)
-    formula(series_of(rows), figure.subplots())
-    figures["formula"] = figure
+        figures["selectors"] = _selectors_figure(duels, results)
+    priced = [row for row in rows if row.formula_pj > 0]
+    if priced:
+        figure = blank(7.4, 4.6)
+        formula(series_of(priced), results, figure.subplots())
+        figures["formula"] = figure
     sparsest = sparsest_of(rows)
     if sparsest is not None:
         figure = blank(7.0, 1.3 + 0.2 * len(sparsest.per_weight))
-        per_weight(sparsest, figure.subplots())
+        per_weight(sparsest, results, figure.subplots())
         figures["per_weight"] = figure
     return figures
+
+
+def _selectors_figure(duels: Sequence[Duel], results: Results) -> Figure:
+    figure = blank(9.0, 3.6)
+    left, right = figure.subplots(1, 2)
+    selectors(duels, _accuracy, left)
+    left.set_ylabel(f"integer accuracy, {results.test_images:,} test images (%)")
+    mean = np.mean([_accuracy(row) for duel in duels for step in duel.steps.values() for row in step.rows])
+    left.set_title(f"Accuracy (one standard error: {_standard_error(mean, results.test_images):.1f} points)")
+    selectors(duels, _energy, right)
+    right.set_ylabel("simulated energy with DRAM (µJ per image)")
+    right.set_title(f"Energy on {results.chip}, {results.images} images")
+    right.set_ylim(0, 1.15 * max(_energy(row) for duel in duels for step in duel.steps.values() for row in step.rows))
+    right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="mean, smallest and largest")
+    return figure
+
+
+def _energy_label(results: Results) -> str:
+    images = f"{results.images} image" + ("s" if results.images > 1 else "")
+    return f"simulated energy with DRAM, {images} (µJ per image)"
 
 
 def sparsest_of(rows: Sequence[Row]) -> Row | None:
@@ -64,40 +75,67 @@ def sparsest_of(rows: Sequence[Row]) -> Row | None:
     return max(spiking, key=lambda row: (round(row.ticket.pruned, 3), row.ticket.accuracy_integer or 0.0), default=None)
 
 
-def ladder(series: Sequence[Series], ax: Axes) -> None:
-    """A line per keep ratio, a point per round: mean accuracy and energy over seeds, with the accuracy's range.
+def ladder(series: Sequence[Series], results: Results) -> Figure:
+    """A panel per keep ratio, a point per round: mean accuracy and energy over seeds, the other ratios in grey.
 
-    Series of other selectors than the learned one are left out; ANN twins are stars.
+    The band is one binomial standard error of the test split: what is within it may be chance. Series of other
+    selectors than the learned one are left out; ANN twins are lines at their accuracy, their energy in words.
     """
-    ringed = []
-    for number, one in enumerate(series):
-        if one.ticket.selector in ("rate", "random"):
-            continue
-        ann = one.ticket.neuron == "relu"
-        energies = [step.spread(_energy).mean for step in one.steps]
-        accuracies = [step.spread(_accuracy) for step in one.steps]
-        means = np.array([spread.mean for spread in accuracies])
-        reach = np.array([[s.mean - s.low, s.high - s.mean] for s in accuracies]).T
-        look: dict[str, Any] = (
-            {"color": INK, "marker": "*", "markersize": 12} if ann else _look(number) | {"markersize": 4.5}
-        )
-        style: dict[str, Any] = {"linestyle": "none" if ann else "-", "linewidth": 1.1, "label": _label(one)}
-        ax.errorbar(energies, means, reach if reach.any() else None, capsize=2, elinewidth=0.8, **style, **look)
-        if one.sparse is not None:
-            ringed.append((one.sparse.spread(_energy).mean, one.sparse.spread(_accuracy).mean))
-    if ringed:
-        text = f"first with at least {100 * SPARSE:.0f} %"
-        x, y = zip(*ringed, strict=True)
-        ax.scatter(x, y, 95, facecolors="none", edgecolors=INK, linewidths=1.0, zorder=5, label=text)
-    ax.set_xlabel("energy per image, simulated with DRAM (µJ)")
-    ax.set_ylabel("integer accuracy, whole test set (%)")
-    ax.set_title("Accuracy and energy, a point per pruning round")
-    ax.margins(0.06)
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="tokens, weights pruned")
+    lines = [one for one in series if one.ticket.neuron == "lif" and one.ticket.selector not in ("rate", "random")]
+    twins = [one for one in series if one.ticket.neuron == "relu"]
+    across = min(PANELS, max(1, len(lines)))
+    down = -(-max(1, len(lines)) // across)
+    figure = blank(2.5 * across + 0.6, 2.3 * down + 0.9)
+    axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    for number, ax in enumerate(axes.flat):
+        for other in lines:
+            ax.plot(*_points(other), color=GREY, linewidth=0.6, alpha=0.5, zorder=1)
+        for twin in twins:
+            ax.axhline(float(np.mean(_points(twin)[1])), color=INK, linewidth=0.8, linestyle="--", zorder=1)
+        if number < len(lines):
+            _line(lines[number], number, results.test_images, ax)
+        elif lines:
+            ax.set_visible(False)
+    figure.supxlabel(_energy_label(results) + f" on {results.chip}", fontsize=9)
+    figure.supylabel(f"integer accuracy, {results.test_images:,} test images (%)", fontsize=9)
+    texts = ["a point per pruning round", f"band: one standard error of {results.test_images:,} images"]
+    texts += [f"ring: first with at least {100 * SPARSE:.0f} % pruned"] if any(one.sparse for one in lines) else []
+    dashed = [f"dashed: {'; '.join(map(_twin_text, twins))}"] if twins else []
+    figure.suptitle("\n".join(["; ".join(texts), *dashed] if across == PANELS else texts + dashed), fontsize=8)
+    return figure
+
+
+def _points(series: Series) -> tuple[list[float], list[float]]:
+    return [step.spread(_energy).mean for step in series.steps], [step.spread(_accuracy).mean for step in series.steps]
+
+
+def _line(series: Series, number: int, test_images: int, ax: Axes) -> None:
+    energies, means = _points(series)
+    error, colour = _standard_error(means, test_images), PALETTE[number % len(PALETTE)]
+    low, high = np.subtract(means, error), np.add(means, error)
+    ax.fill_between(energies, low, high, color=colour, alpha=0.14, linewidth=0, zorder=2)
+    ax.plot(energies, means, color=colour, linewidth=0.5, marker="o", markersize=3.5, zorder=3)
+    if series.sparse is not None:
+        at = series.sparse.spread(_energy).mean, series.sparse.spread(_accuracy).mean
+        ax.scatter(*at, 70, facecolors="none", edgecolors=INK, linewidths=1.0, zorder=4)
+    ax.set_title(_label(series), fontsize=8)
+
+
+def _twin_text(twin: Series) -> str:
+    """Where an ANN twin is and what it spends: in words, so that the axis is the tickets' alone."""
+    energies, accuracies = _points(twin)
+    ends = list(dict.fromkeys(f"{energy:.3g}" for energy in (min(energies), max(energies))))
+    return f"{twin.name} ({np.mean(accuracies):.1f} %): {' to '.join(ends)} µJ"
+
+
+def _standard_error(percentages: ArrayLike, images: int) -> NDArray[np.float64]:
+    """Of a share of so many images, binomial, both in percent."""
+    shares = np.asarray(percentages) / 100
+    return np.asarray(100 * np.sqrt(shares * (1 - shares) / images))
 
 
 def selectors(duels: Sequence[Duel], value: Callable[[Row], float], ax: Axes) -> None:
-    """Points side by side, one per selector, for each keep and round: mean with range, each seed as a faint dot."""
+    """Points side by side, one per selector, for each duel: mean with range, each seed as a faint dot."""
     names = list(dict.fromkeys(name for duel in duels for name in duel.steps))
     for number, name in enumerate(names):
         colour, _ = paint(number)
@@ -113,30 +151,51 @@ def selectors(duels: Sequence[Duel], value: Callable[[Row], float], ax: Axes) ->
         label = f"{name} ({_range(counts)} ticket{'s' if counts[-1] > 1 else ''})"
         look: dict[str, Any] = {"color": colour, "marker": MARKERS[number], "markersize": 6, "label": label}
         ax.errorbar(places, means, reach, linestyle="none", capsize=3, elinewidth=1.0, **look)
-    texts = [f"keep {d.ticket.keep:g}\nround {d.ticket.round}\n{100 * d.ticket.pruned:.1f} % pruned" for d in duels]
+    texts = [f"{duel.ticket.keep:g}\nround {duel.ticket.round}" for duel in duels]
+    pruned = [step.ticket.pruned for duel in duels for step in duel.steps.values()]
+    ends = list(dict.fromkeys(percent_pruned(share).removesuffix(" %") for share in (min(pruned), max(pruned))))
+    ax.set_xlabel(f"share of tokens kept; {' to '.join(ends)} % of the weights pruned")
     ax.set_xticks(range(len(duels)), texts)
     ax.set_xlim(-0.6, len(duels) - 0.4)
     ax.grid(axis="x", visible=False)
 
 
-def formula(series: Sequence[Series], ax: Axes) -> None:
-    """Simulated against formula energy, a point per ticket; dashed lines where one is n times the other."""
+def formula(series: Sequence[Series], results: Results, ax: Axes) -> None:
+    """Simulated energy with its band against formula energy, a point per ticket; dashed: one is n times the other."""
     every = [row for one in series for step in one.steps for row in step.rows]
     for number, one in enumerate(series):
         rows = [row for step in one.steps for row in step.rows]
         ann = one.ticket.neuron == "relu"
-        look: dict[str, Any] = {"color": INK, "marker": "*", "s": 110} if ann else _look(number) | {"s": 26}
-        ax.scatter([row.formula_pj / 1e6 for row in rows], [_energy(row) for row in rows], label=one.name, **look)
+        star = {"color": INK, "marker": "*", "s": 110, "facecolor": "white" if one.steps[0].rows[0].variant else INK}
+        look: dict[str, Any] = star if ann else _look(number) | {"s": 20}
+        x = [row.formula_pj / 1e6 for row in rows]
+        ax.vlines(x, *_bands(rows), color=GREY, linewidth=0.6, alpha=0.35, zorder=1)
+        label = f"{one.name}, {_times(rows)} x" if ann else one.name
+        ax.scatter(x, [_energy(row) for row in rows], label=label, zorder=2, **look)
     for scale, axis in ((ax.set_xscale, ax.xaxis), (ax.set_yscale, ax.yaxis)):
         scale("log")
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
-    ratios = [row.energy_pj / row.formula_pj for row in every]
-    _lines_of_ratio([row.formula_pj / 1e6 for row in every], [_energy(row) for row in every], ax)
+    low, high = _bands(every)
+    _lines_of_ratio([row.formula_pj / 1e6 for row in every], [*low, *high], ax)
     ax.set_xlabel("energy per image by the formula, arithmetic only (µJ)")
-    ax.set_ylabel("energy per image, simulated with DRAM (µJ)")
-    ax.set_title(f"The chip spends {min(ratios):.2g} to {max(ratios):.2g} times what the formula says")
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    ax.set_ylabel(_energy_label(results))
+    spiking = [row for row in every if row.ticket.neuron == "lif"]
+    who = f"{results.chip} spends on spiking tickets" if spiking else f"{results.chip} spends on ANNs"
+    ax.set_title(f"{who} {_times(spiking or every)} times what the formula says")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="point: nominal prices\nline: lowest to highest")
+
+
+def _bands(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
+    """Lowest and highest energy of each, µJ."""
+    return [row.energy_low_pj / 1e6 for row in rows], [row.energy_high_pj / 1e6 for row in rows]
+
+
+def _times(rows: Sequence[Row]) -> str:
+    """How often the nominal energy holds the formula's, in two digits; a range where these differ."""
+    ratios = [row.energy_pj / row.formula_pj for row in rows]
+    ends = [f"{float(f'{ratio:.2g}'):,g}" for ratio in (min(ratios), max(ratios))]
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 def _lines_of_ratio(x: Sequence[float], y: Sequence[float], ax: Axes) -> None:
@@ -153,17 +212,20 @@ def _lines_of_ratio(x: Sequence[float], y: Sequence[float], ax: Axes) -> None:
     ax.set_ylim(bottom, top)
 
 
-def per_weight(row: Row, ax: Axes) -> None:
+def per_weight(row: Row, results: Results, ax: Axes) -> None:
     """Horizontal bars, a layer each, in the order of computation: pJ per surviving weight, and how many are left."""
     names = list(row.per_weight)
     prices = [pj for _, pj in row.per_weight.values()]
     bars = ax.barh(names, prices, 0.72, color=BLUE)
-    texts = [f"{pj:.3g} pJ, {weights:,} weights" for weights, pj in row.per_weight.values()]
+    texts = [f"{pj:,.{0 if pj >= 100 else 1}f} pJ, {weights:,} weights" for weights, pj in row.per_weight.values()]
     ax.bar_label(bars, texts, fontsize=7, padding=3)
     ax.invert_yaxis()
     ax.margins(x=0.22, y=0.01)
-    ax.set_xlabel("energy per surviving weight and image (pJ): what falls as weights are pruned, the layer's mean")
-    ax.set_title(f"{row.ticket.name}, {100 * row.ticket.pruned:.1f} % pruned, on {row.chip}")
+    ax.set_xlabel(
+        "energy per surviving weight and image (pJ), the layer's mean: without leakage, weights placed\n"
+        f"as they are; a single weight less often saves nothing ({results.images} images share the loading)"
+    )
+    ax.set_title(f"{row.ticket.name}, {percent_pruned(row.ticket.pruned)} pruned, on {row.chip}")
     ax.grid(axis="y", visible=False)
     ax.grid(axis="x", color=FAINT)
 
@@ -177,14 +239,16 @@ def _energy(row: Row) -> float:
 
 
 def _look(number: int) -> dict[str, Any]:
-    return {"color": PALETTE[number % len(PALETTE)], "marker": MARKERS[number % len(MARKERS)]}
+    """Colour and marker: where colours come again, they do with other markers."""
+    again, colour = divmod(number, len(PALETTE))
+    return {"color": PALETTE[colour], "marker": MARKERS[(colour + again) % len(MARKERS)]}
 
 
 def _label(series: Series) -> str:
     counts = sorted({len(step.rows) for step in series.steps})
-    first, last = (100 * step.ticket.pruned for step in (series.steps[0], series.steps[-1]))
-    pruned = f"{first:.0f} %" if len(series.steps) == 1 else f"{first:.0f} to {last:.1f} %"
-    return f"{series.name}, {pruned}" + (f"\n(points: mean of {_range(counts)} tickets)" if counts[-1] > 1 else "")
+    first, last = (percent_pruned(step.ticket.pruned) for step in (series.steps[0], series.steps[-1]))
+    pruned = first if len(series.steps) == 1 else f"{first.removesuffix(' %')} to {last}"
+    return f"{series.name}\n{pruned} pruned" + (f", mean of {_range(counts)} seeds" if counts[-1] > 1 else "")
 
 
 def _range(counts: Sequence[int]) -> str:

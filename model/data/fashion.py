@@ -47,7 +47,7 @@ def fashion_mnist(folder: Path) -> Dataset:
         validation=splits.validation,
         test=splits.test,
         stem=((4, True), (1, True)),  # 28 -> 14 -> 7: 49 tokens
-        augmentation=Augmentation(shift=2, flip=True),
+        augmentation=Augmentation(shift=1, flip=True),
     )
 
 
