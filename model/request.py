@@ -17,7 +17,8 @@ DEVICES = ("cpu", "cuda")
 RECIPES: dict[str, dict[str, Any]] = {
     # Lottery-ticket rounds as in the paper, of a few epochs each: minutes for a small network.
     "rounds": {},
-    # As the paper and its code train Spikformer-4-384 on CIFAR-10: 15 x 300 epochs, from and taught by a dense one.
+    # As the paper and its code train Spikformer-4-384 on CIFAR-10: 15 x 300 epochs. The dense network that the sparse
+    # one begins with and learns from is another training's, named by `start` and `teacher`.
     "paper": {
         "data": "cifar10",
         "rounds": 14,

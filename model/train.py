@@ -170,16 +170,13 @@ def _go_on(run: _Run, path: Path) -> None:
         raise UserError(f"{path}: not the state of a training ({lacking} missing); remove the file to start anew")
     asked, there = dataclasses.asdict(run.request), state["request"]
     other = [f"{key} {there.get(key)!r}, not {asked[key]!r}" for key in asked if there.get(key) != asked[key]]
-    # A state from before the data's checksum was kept is taken at its word.
-    before = {"data": run.given["data"]} | state["given"]
-    other += [f"another file as {key}" for key, digest in run.given.items() if before.get(key) != digest]
+    other += [f"another file as {key}" for key, digest in run.given.items() if state["given"].get(key) != digest]
     if other:
         raise UserError(f"{path.parent}: holds a training with {', '.join(other)}; take another folder or remove it")
     run.model.load_state_dict(state["model"])
     run.optimiser.load_state_dict(state["optimiser"])
     for name in _PLAIN_STATE:
         setattr(run, name, state[name])
-    run.given = before
     for kept in (run.masks, run.early):
         kept.update({name: tensor.to(run.request.device) for name, tensor in kept.items()})
     torch.set_rng_state(state["random"])
@@ -214,17 +211,13 @@ def _train_round(run: _Run, out: Path, bar: _Bar) -> None:
         accuracy = float_accuracy(run.model, run.dataset.validation)
         run.history.append({"round": run.round, "epoch": run.epoch, "loss": loss, "validation": accuracy})
         run.seconds += time.monotonic() - began
+        # History first: where a kill parts the two, the epoch is trained once more and writes the same line.
+        write_text(out / HISTORY_FILE, json.dumps(run.history, indent=1))
         run.save(out / STATE_FILE)
-        _write_history(run, out)
-    _write_history(run, out)  # a kill between the last state and its history must not leave the file one epoch short
     ticket = _finish_round(run, bar.doing)
     save_ticket(ticket, out / f"round_{run.round}.safetensors")
     if run.round == request.rounds:
         save_ticket(ticket, out / TICKET_FILE)
-
-
-def _write_history(run: _Run, out: Path) -> None:
-    write_text(out / HISTORY_FILE, json.dumps(run.history, indent=1))
 
 
 def _next_round(run: _Run, out: Path) -> None:

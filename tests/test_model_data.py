@@ -160,6 +160,10 @@ def header(*numbers, magic=(0, 0, 8, 1)):
 IMAGES, LABELS, TEST_LABELS = official_files.FASHION[0], official_files.FASHION[1], official_files.FASHION[3]
 
 
+def packed_as(content: bytes) -> bytes:
+    return gzip.compress(content, mtime=0)  # the same bytes in every process that collects these tests
+
+
 @pytest.mark.parametrize(
     ("name", "packed", "message"),
     [
@@ -168,19 +172,20 @@ IMAGES, LABELS, TEST_LABELS = official_files.FASHION[0], official_files.FASHION[
         (IMAGES, idx(FASHION.train[:, 0])[:-20], "truncated or not a gzip file"),
         (IMAGES, idx(FASHION.train_labels), "not an IDX file of bytes with 3 axes .it starts with 00 00 08 01"),
         (LABELS, idx(FASHION.train[:, 0]), "not an IDX file of bytes with 1 axes .it starts with 00 00 08 03"),
-        (LABELS, gzip.compress(header(3, magic=(0, 0, 13, 1)) + b"abc"), "it starts with 00 00 0d 01"),
-        (LABELS, gzip.compress(header(3) + b"ab"), "header promises 3 bytes, but it holds 2"),
-        (LABELS, gzip.compress(header(3) + b"abcd"), "header promises 3 bytes, but it holds 4"),
-        (LABELS, gzip.compress(header()), "header promises more bytes, but it holds 0"),
+        (LABELS, packed_as(header(3, magic=(0, 0, 13, 1)) + b"abc"), "it starts with 00 00 0d 01"),
+        (LABELS, packed_as(header(3) + b"ab"), "header promises 3 bytes, but it holds 2"),
+        (LABELS, packed_as(header(3) + b"abcd"), "header promises 3 bytes, but it holds 4"),
+        (LABELS, packed_as(header()), "header promises more bytes, but it holds 0"),
         (
             IMAGES,
-            gzip.compress(header(2**32 - 1, 2**32 - 1, 2**32 - 1, magic=(0, 0, 8, 3))),
+            packed_as(header(2**32 - 1, 2**32 - 1, 2**32 - 1, magic=(0, 0, 8, 3))),
             "promises 4294967295 x 4294967295 x 4294967295 bytes, but it holds 0",
         ),
         (IMAGES, idx(FASHION.train[:, 0, :, :14]), "images of 28 x 14 pixels; fashion-mnist has 28 x 28"),
         (LABELS, idx(FASHION.train_labels[:-1]), f"199 labels for the 200 images of {IMAGES}"),
         (TEST_LABELS, idx(FASHION.test_labels + np.uint8(1)), "image 9 has label 10; only 0 to 9 are classes"),
     ],
+    ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_damaged_idx_files_are_refused(fashion_folder, name, packed, message):
     path = fashion_folder / "fashion-mnist" / name

@@ -8,7 +8,8 @@ from http.client import IncompleteRead
 import official_files
 import pytest
 from official_files import archive, cifar_files, fashion_files, made, md5, write
-from sparsespike.model.data import cifar, fashion, load_data, official
+from sparsespike.model.data import cifar, fashion, load_data
+from sparsespike.model.data import files as source
 from sparsespike.simulator.errors import UserError
 
 DATA = made(200, 40, (1, 28, 28))
@@ -60,7 +61,7 @@ def server(monkeypatch):
 
 
 def put_in_place(monkeypatch, address):
-    files = tuple(official.OfficialFile(name, md5(FILES[name]), address + name) for name in FILES)
+    files = tuple(source.OfficialFile(name, md5(FILES[name]), address + name) for name in FILES)
     monkeypatch.setattr(fashion, "FILES", files)
 
 
@@ -83,7 +84,7 @@ def test_the_cifar_archive_is_downloaded(server, tmp_path, monkeypatch):
     packed = archive(cifar_files(made(100, 20, (3, 32, 32))))
     server.files = {"cifar-10-binary.tar.gz": packed}
     address = server.address + "cifar-10-binary.tar.gz"
-    monkeypatch.setattr(cifar, "ARCHIVE", official.OfficialFile("cifar-10-binary.tar.gz", md5(packed), address))
+    monkeypatch.setattr(cifar, "ARCHIVE", source.OfficialFile("cifar-10-binary.tar.gz", md5(packed), address))
     assert len(load_data("cifar10", tmp_path).test.labels) == 20
     assert names(tmp_path) == ["cifar10/cifar-10-binary.tar.gz"]
 
@@ -126,7 +127,7 @@ def test_an_interrupted_download_leaves_nothing(server, tmp_path, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(official.Progress, "advance", interrupt)
+    monkeypatch.setattr(source.Progress, "advance", interrupt)
     with pytest.raises(KeyboardInterrupt):
         load_data("fashion-mnist", tmp_path)
     assert names(tmp_path) == []

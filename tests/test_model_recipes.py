@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from sparsespike.model import train as loop
-from sparsespike.model.data import DATA_SETS, Augmentation, Dataset, Split
+from sparsespike.model.data import DATA_SETS, Augmentation
 from sparsespike.model.losses import classification_loss, distillation_loss, mixed, taught
 from sparsespike.model.official import Official
 from sparsespike.model.pruning import full_masks, prunable, prune_to, survivors
@@ -21,28 +21,16 @@ from sparsespike.model.start import begin_with
 from sparsespike.model.ticket import load_ticket, parameter_shapes
 from sparsespike.model.train import train
 from sparsespike.simulator.errors import UserError
+from tiny_images import tiny
 
 TINY = TrainRequest(data="tiny", keep=0.6, epochs=4, rewind=1, batch=8, width=8, depth=2, heads=2)
 GRADUAL = dataclasses.replace(TINY, sparsity=0.8, epochs=5, mixup=0.5)
-
-
-def _tiny() -> Dataset:
-    """Three classes of 4 x 4 images: a bright row at the top, in the middle, at the bottom, with noise."""
-
-    def split(count: int, seed: int) -> Split:
-        generator = np.random.default_rng(seed)
-        labels = np.arange(count, dtype=np.int64) % 3
-        images = 0.3 * generator.random((count, 1, 4, 4), np.float32)
-        images[np.arange(count), 0, labels] += 0.7
-        return Split(images, labels, np.arange(count, dtype=np.int64))
-
-    augmentation = Augmentation(shift=1, flip=True)
-    return Dataset("tiny", "made", 3, split(64, 0), split(12, 1), split(12, 2), ((2, False), (1, False)), augmentation)
+DATA = tiny(64, Augmentation(shift=1, flip=True))
 
 
 @pytest.fixture(autouse=True)
 def _register(monkeypatch):
-    monkeypatch.setitem(DATA_SETS, "tiny", lambda *_: _tiny())
+    monkeypatch.setitem(DATA_SETS, "tiny", lambda folder: DATA)
 
 
 # ---- recipes ----
@@ -163,7 +151,7 @@ def test_mixing_is_with_the_reversed_batch():
 def test_the_teacher_is_frozen_and_forgets_every_batch():
     """Same images, same logits, whatever came before; and no gradient or statistic of it moves."""
     torch.manual_seed(0)
-    teacher = Spikformer(TINY.config(_tiny())).requires_grad_(False).eval()
+    teacher = Spikformer(TINY.config(DATA)).requires_grad_(False).eval()
     before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
     images = torch.rand(4, 1, 4, 4)
     first = taught(teacher, images)
@@ -178,8 +166,8 @@ def test_the_teacher_is_frozen_and_forgets_every_batch():
 
 def test_pruning_to_a_sparsity_is_exact_and_never_undone():
     torch.manual_seed(0)
-    weights = prunable(Spikformer(TINY.config(_tiny())))
-    masks = full_masks(Spikformer(TINY.config(_tiny())))
+    weights = prunable(Spikformer(TINY.config(DATA)))
+    masks = full_masks(Spikformer(TINY.config(DATA)))
     total = survivors(masks)[1]
     for sparsity, gone in ((0.3, 0.3), (0.9, 0.9), (0.5, 0.9)):
         before, masks = masks, prune_to(weights, masks, sparsity)
@@ -282,7 +270,7 @@ def test_another_network_cannot_be_begun_with(tmp_path):
     ],
 )
 def test_a_network_of_the_same_shapes_is_begun_with_where_it_computes_the_same(trained, here, message):
-    config = TINY.config(_tiny())
+    config = TINY.config(DATA)
     model = Spikformer(dataclasses.replace(config, **here))
     there = dataclasses.replace(config, **trained)
     parameters = {name: np.zeros(shape, np.float32) for name, shape in parameter_shapes(there).items()}

@@ -4,40 +4,27 @@ import dataclasses
 import hashlib
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from sparsespike.model import train as loop
 from sparsespike.model.checkpoint import load_checkpoint, save_checkpoint
-from sparsespike.model.data import DATA_SETS, Augmentation, Dataset, Split, load_data, shifted, stratified_split
+from sparsespike.model.data import DATA_SETS, Augmentation, load_data, shifted, stratified_split
 from sparsespike.model.evaluate import evaluate
 from sparsespike.model.request import TrainRequest
 from sparsespike.model.ticket import load_ticket
 from sparsespike.model.train import train
 from sparsespike.simulator.errors import UserError
+from tiny_images import tiny
 
 TINY = TrainRequest(data="tiny", rounds=2, prune=0.5, keep=0.6, epochs=2, rewind=1, batch=8, width=8, depth=2, heads=2)
-
-
-def _tiny(folder: Path) -> Dataset:
-    """Three classes of 4 x 4 images: a bright row at the top, in the middle, at the bottom, with noise."""
-
-    def split(count: int, seed: int) -> Split:
-        generator = np.random.default_rng(seed)
-        labels = np.arange(count, dtype=np.int64) % 3
-        images = 0.3 * generator.random((count, 1, 4, 4), np.float32)
-        images[np.arange(count), 0, labels] += 0.7
-        return Split(images, labels, np.arange(count, dtype=np.int64))
-
-    stem = ((2, False), (1, False))
-    return Dataset("tiny", "made here", 3, split(30, 0), split(12, 1), split(12, 2), stem, Augmentation())
+DATA = tiny(30, Augmentation())
 
 
 @pytest.fixture(autouse=True)
 def _register(monkeypatch):
-    monkeypatch.setitem(DATA_SETS, "tiny", _tiny)
+    monkeypatch.setitem(DATA_SETS, "tiny", lambda folder: DATA)
 
 
 def test_digits_split_is_fixed_disjoint_and_stratified():
@@ -179,7 +166,7 @@ def test_a_width_without_channels_names_the_width(tmp_path, width):
 def test_data_that_has_changed_since_is_refused(tmp_path, monkeypatch, name, part):
     request = dataclasses.replace(TINY, rounds=0, epochs=1, rewind=0)
     train(request, tmp_path)
-    dataset = _tiny(tmp_path)
+    dataset = tiny(30, Augmentation())
     array = getattr(getattr(dataset, name), part)
     array[3] = array[3] + 1
     monkeypatch.setitem(DATA_SETS, "tiny", lambda _: dataset)
@@ -192,9 +179,10 @@ def test_the_data_checksum_is_in_the_state_and_not_in_the_ticket(tmp_path):
     state = load_checkpoint(tmp_path / "training.pt")
     assert len(state["given"]["data"]) == 64
     assert not [key for key in ticket.provenance if "sha256" in key]
-    del state["given"]["data"]  # as states were before it was kept
+    state["given"]["data"] = state["given"]["data"][::-1]
     save_checkpoint(state, tmp_path / "training.pt")
-    assert load_ticket(train(dataclasses.replace(TINY, rounds=0), tmp_path)).sha256 == ticket.sha256
+    with pytest.raises(UserError, match="holds a training with another file as data"):
+        train(dataclasses.replace(TINY, rounds=0), tmp_path)
 
 
 @pytest.mark.parametrize("where", ["loss", "last update"])
@@ -219,19 +207,21 @@ def test_a_training_that_diverges_ends_with_a_sentence_and_keeps_the_state_befor
     assert not (tmp_path / "ticket.safetensors").exists()
 
 
-def test_a_kill_between_the_last_state_and_its_history_loses_no_line(tmp_path, monkeypatch):
-    request, write, calls = dataclasses.replace(TINY, rounds=0), loop.write_text, []
+@pytest.mark.parametrize(("function", "call"), [("write_text", 2), ("save_checkpoint", 3)])
+def test_a_kill_between_the_last_state_and_its_history_loses_and_doubles_no_line(tmp_path, monkeypatch, function, call):
+    """At the history of the second epoch, and at its state, which is the third with that of the beginning."""
+    request, write, calls = dataclasses.replace(TINY, rounds=0), getattr(loop, function), []
 
-    def killed(path, text):
-        calls.append(path)
-        if len(calls) == 2:
+    def killed(*arguments):
+        calls.append(arguments)
+        if len(calls) == call:
             raise KeyboardInterrupt
-        write(path, text)
+        write(*arguments)
 
-    monkeypatch.setattr(loop, "write_text", killed)
+    monkeypatch.setattr(loop, function, killed)
     with pytest.raises(KeyboardInterrupt):
         train(request, tmp_path)
-    assert len(json.loads((tmp_path / "history.json").read_text())) == 1
+    assert load_checkpoint(tmp_path / "training.pt")["epoch"] == 1
     train(request, tmp_path)
     assert [entry["epoch"] for entry in json.loads((tmp_path / "history.json").read_text())] == [1, 2]
 

@@ -9,7 +9,7 @@ import torch
 from sparsespike.model import selector
 from sparsespike.model import train as loop
 from sparsespike.model.calibrate import calibrate
-from sparsespike.model.data import DATA_SETS, Augmentation, Dataset, Split, shifted
+from sparsespike.model.data import DATA_SETS, Augmentation, shifted
 from sparsespike.model.neuron import LIF
 from sparsespike.model.pruning import full_masks
 from sparsespike.model.request import TrainRequest
@@ -18,32 +18,17 @@ from sparsespike.model.settle import settle_norms
 from sparsespike.model.spikformer import Norm, Spikformer
 from sparsespike.model.ticket import load_ticket
 from sparsespike.model.train import train
+from tiny_images import tiny
 from torch import nn
 
 TINY = TrainRequest(data="tiny", keep=0.6, epochs=3, rewind=2, batch=8, width=8, depth=3, heads=2)
 STEPS = 5  # of an epoch: 40 images
-
-
-def _tiny() -> Dataset:
-    """Three classes of 4 x 4 images: a bright row at the top, in the middle, at the bottom, with noise."""
-
-    def split(count: int, seed: int) -> Split:
-        generator = np.random.default_rng(seed)
-        labels = np.arange(count, dtype=np.int64) % 3
-        images = 0.3 * generator.random((count, 1, 4, 4), np.float32)
-        images[np.arange(count), 0, labels] += 0.7
-        return Split(images, labels, np.arange(count, dtype=np.int64))
-
-    augmentation = Augmentation(shift=1, flip=True)
-    return Dataset("tiny", "made", 3, split(40, 0), split(12, 1), split(12, 2), ((2, False), (1, False)), augmentation)
-
-
-DATA = _tiny()
+DATA = tiny(40, Augmentation(shift=1, flip=True))
 
 
 @pytest.fixture(autouse=True)
 def _register(monkeypatch):
-    monkeypatch.setitem(DATA_SETS, "tiny", lambda *_: DATA)
+    monkeypatch.setitem(DATA_SETS, "tiny", lambda folder: DATA)
 
 
 def loud(request: TrainRequest, seed: int) -> Spikformer:

@@ -9,7 +9,7 @@ from .cifar import cifar10
 from .dataset import Dataset, Split, stratified_split
 from .digits import digits
 from .fashion import fashion_mnist
-from .official import data_folder
+from .files import data_folder
 
 __all__ = [
     "DATA_SETS",

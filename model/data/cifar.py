@@ -12,7 +12,7 @@ import numpy as np
 from ...simulator.errors import UserError
 from .augment import Augmentation
 from .dataset import Dataset
-from .official import CHUNK, Contents, OfficialFile, read_official
+from .files import CHUNK, Contents, OfficialFile, read_files
 from .pictures import Pictures, check_labels, make_splits, normalised
 
 NAME, CLASSES, SHAPE = "cifar10", 10, (3, 32, 32)
@@ -47,7 +47,7 @@ def cifar10(folder: Path) -> Dataset:
     or of another kind.
     """
     place = folder / NAME
-    contents = read_official(place, BATCHES) if (place / UNPACKED).exists() else _from_archive(place)
+    contents = read_files(place, BATCHES) if (place / UNPACKED).exists() else _from_archive(place)
     batches = [_pictures(place / file.name, contents.bytes_[file.name]) for file in BATCHES]
     train = Pictures(
         np.concatenate([batch.pixels for batch in batches[:-1]]),
@@ -69,7 +69,7 @@ def cifar10(folder: Path) -> Dataset:
 def _from_archive(place: Path) -> Contents:
     """The batches out of the archive, by name and into memory: nothing is unpacked to the disk."""
     path, wanted = place / ARCHIVE.name, {file.name for file in BATCHES}
-    contents = read_official(place, (ARCHIVE,))
+    contents = read_files(place, (ARCHIVE,))
     found: dict[str, bytes] = {}
     try:
         # gzip itself, because tarfile's own reader of packed streams does not look at their checksum.

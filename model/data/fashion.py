@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...simulator.errors import UserError
 from .augment import Augmentation
 from .dataset import Dataset
-from .official import OfficialFile, read_official
+from .files import OfficialFile, read_files
 from .pictures import Pictures, check_labels, make_splits, normalised
 
 NAME, CLASSES, SIDE = "fashion-mnist", 10, 28
@@ -35,7 +35,7 @@ def fashion_mnist(folder: Path) -> Dataset:
     Raises UserError naming the file that is missing, truncated or of another kind.
     """
     place = folder / NAME
-    contents = read_official(place, FILES)
+    contents = read_files(place, FILES)
     train, test = (_pictures(place, contents.bytes_, part) for part in ("train", "t10k"))
     # No offset: the background stays exactly 0, as the convolutions' padding is.
     splits = make_splits(train, test, normalised, place)

@@ -54,7 +54,7 @@ def data_folder(folder: str | Path | None) -> Path:
     return Path(folder if folder is not None else os.environ.get(FOLDER_VARIABLE) or FOLDER).absolute()
 
 
-def read_official(folder: Path, files: Sequence[OfficialFile]) -> Contents:
+def read_files(folder: Path, files: Sequence[OfficialFile]) -> Contents:
     """The files' bytes; those that are not in the data set's folder are downloaded into it first.
 
     Bytes other than the published ones are taken with a warning on stderr: what lies in the folder is the user's own.
