@@ -51,6 +51,7 @@ tickets: install
 
 tickets-table: install
 	@$(BIN)/python -m sparsespike.analysis.compare.readme README.md model/tickets/results-*.json
+	@$(BIN)/python -m sparsespike.analysis.compare.readme model/tickets/README.md model/tickets/results-*.json
 
 lint: install
 	$(BIN)/ruff check .

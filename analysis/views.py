@@ -70,11 +70,12 @@ def _test_set(report: Report) -> str:
 
 def verified_line(reports: Iterable[Report]) -> str:
     """What `verify` compared in these runs, in a sentence: had one spike differed, there would be no report."""
-    parts = [report["verified"] for report in reports if report.get("verified")]
-    spikes, neurons, tokens, logits = (sum(part[key] for part in parts) for key in VERIFIED)
+    checked = [report for report in reports if report.get("verified")]
+    spikes, neurons, tokens, logits = (sum(report["verified"][key] for report in checked) for key in VERIFIED)
+    events = "spikes" if any(report["counts"]["neuron_update"] for report in checked) else "activations above 0"
     return (
-        f"verified: {spikes:,} spikes of {neurons:,} neuron updates, {tokens:,} token decisions and {logits:,} logits, "
-        "all equal to the integer network's"
+        f"verified: {spikes:,} {events} of {neurons:,} neuron updates, {tokens:,} token decisions and "
+        f"{logits:,} logits, all equal to the integer network's"
     )
 
 

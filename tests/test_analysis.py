@@ -20,7 +20,7 @@ from sparsespike.analysis.page import Section, not_modelled, write_page
 from sparsespike.analysis.results import front_table, plot_results
 from sparsespike.analysis.style import blank, save, styled
 from sparsespike.analysis.tables import Table, kib, percent, si
-from sparsespike.analysis.views import layer_table, per_image, summary_table
+from sparsespike.analysis.views import layer_table, per_image, summary_table, verified_line
 from sparsespike.simulator.trace import Trace
 
 # ---- the front
@@ -120,6 +120,13 @@ def demo_folder(
     tables["ablation"] = summary_table(reports, "ablation", "ticket")
     gallery.write_demo(gallery.Gallery(reports, reports, trace, tables, swept), folder)
     return folder
+
+
+@pytest.mark.parametrize(("updates", "text"), [(6, "12 spikes of 60 "), (0, "12 activations above 0 of 60 ")])
+def test_what_was_verified_is_called_by_its_name(updates: int, text: str) -> None:
+    compared = {"spikes": 12, "neurons": 60, "tokens": 3, "logits": 10, "all_equal": True}
+    report = {"verified": compared, "counts": {"neuron_update": updates}}
+    assert text in verified_line([report])
 
 
 def test_every_figure_is_there_as_png_and_svg(demo_folder: Path) -> None:
