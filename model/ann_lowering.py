@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..simulator.trace import ACTIVATION_MAX, Numerics, Requant
-from ..simulator.trace_check import MULTIPLIER_MAX, SHIFT_MAX
+from ..simulator.trace import ACTIVATION_MAX, MULTIPLIER_MAX, SHIFT_MAX, Numerics, Requant
 from .ann import RESIDUAL, product_order
 from .config import SpikformerConfig
 from .quantise import Float, quantise_channels

@@ -25,7 +25,7 @@ from sparsespike.simulator.trace import (
     load_trace,
     save_trace,
 )
-from sparsespike.simulator.trace_check import flatten_trace
+from sparsespike.simulator.trace_file import flatten_trace
 
 SEEDS = range(20_000, 20_000 + int(environ.get("SPARSESPIKE_ANN_CASES", "30")))
 

@@ -30,7 +30,6 @@ PARTS = {
         "simulator/trace",
         "simulator/errors",
         "simulator/files",
-        "simulator/trace_check",
     },
     "analysis": {"analysis", "simulator"},
 }

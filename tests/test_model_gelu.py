@@ -20,7 +20,7 @@ from sparsespike.model.tickets import shipped
 from sparsespike.simulator.activity import Action, Cause
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.trace import Select, Trace, load_trace, save_trace
-from sparsespike.simulator.trace_check import flatten_trace
+from sparsespike.simulator.trace_file import flatten_trace
 
 
 def gelu(x: float) -> float:
