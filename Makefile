@@ -7,7 +7,9 @@
 #   make bench    how fast it is: a table and out/bench.json, some minutes (ROWS="start two_processes" for some rows)
 #   make performance   the bench, then the README's table from it
 #   make oracle   the long comparison with the twin in Python: 5,000 cases, about an hour
+#   make fuzz     10,000 damaged traces, tickets and spike files: none may do more than be refused; some minutes
 #   make rtl      the long comparison with the twin in SystemVerilog (needs verilator, iverilog, yosys)
+#   make test-clients  models of spikingjelly (two versions) and snnTorch, each from an environment of its own
 #   make lint     ruff and mypy          make test   lint, then pytest          make clean   undo all of it
 
 PYTHON ?= python3
@@ -20,7 +22,7 @@ EDITABLE := --no-build-isolation --config-settings editable_mode=strict
 SOURCES := find . \( -path './.?*' -o -path ./build -o -path ./$(OUT) -o -path ./tests -o -name '*.egg-info' -o -name __pycache__ \) \
 	-prune -o \( -name '*.py' -o -name '*.toml' -o -name '*.csv' -o -name '*.md' -o -name '*.safetensors' \) -print | sort
 
-.PHONY: install demo test bench performance oracle rtl lint figures tickets tickets-table clean
+.PHONY: install demo test test-clients bench performance oracle fuzz rtl lint figures tickets tickets-table clean
 install: .venv/.installed
 	@$(SOURCES) | cmp --silent - .venv/.sources || { $(PIP) install --no-deps $(EDITABLE) --editable . && $(SOURCES) > .venv/.sources; }
 
@@ -61,6 +63,20 @@ lint: install
 test: lint
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
+# Other people's libraries live in environments of their own, on top of the project's: its torch and numpy, their neurons.
+CLIENTS := spikingjelly spikingjelly_0 snntorch
+test-clients: $(CLIENTS:%=$(OUT)/clients/%/.installed)
+	@for client in $(CLIENTS); do echo "$$client"; PYTHONPATH=tests $(OUT)/clients/$$client/bin/python -m pytest --quiet \
+		--override-ini filterwarnings=default tests/clients/test_$$client.py || exit 1; done
+
+$(OUT)/clients/%/.installed: tests/clients/%.txt | install
+	@echo "installing the client $*"
+	@$(BIN)/python -m venv $(OUT)/clients/$*
+	@$(BIN)/python -c "import site; print(f'import site; site.addsitedir({site.getsitepackages()[0]!r})')" \
+		> "$$($(OUT)/clients/$*/bin/python -c "import site; print(site.getsitepackages()[0])")/project.pth"
+	@$(OUT)/clients/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
+
 # SANA-FE, the peer of the bench, lives in an environment of its own; without it its rows say so.
 $(OUT)/sanafe/.installed: tests/bench/sanafe.txt
 	@echo "installing SANA-FE into $(OUT)/sanafe"
@@ -75,6 +91,9 @@ performance: bench
 
 oracle: install
 	SPARSESPIKE_CASES=5000 $(BIN)/pytest tests/test_oracle.py tests/test_modes.py
+
+fuzz: install
+	SPARSESPIKE_MUTATIONS=10000 $(BIN)/pytest tests/test_fuzz.py
 
 rtl: install
 	SPARSESPIKE_RTL=long $(BIN)/pytest -s tests/test_rtl_mesh.py tests/test_rtl_blocks.py

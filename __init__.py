@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .model.capture import capture
     from .simulator.bounds import bound
     from .simulator.cuts import load_cuts
     from .simulator.errors import UserError
@@ -26,6 +27,7 @@ __all__ = [
     "additions_per_weight",
     "bound",
     "bound_report",
+    "capture",
     "load_chip",
     "load_cuts",
     "load_report",
@@ -37,23 +39,24 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOME = {
-    "UserError": "errors",
-    "additions_per_weight": "feedback",
-    "bound": "bounds",
-    "bound_report": "report",
-    "load_chip": "hardware",
-    "load_cuts": "cuts",
-    "load_report": "report",
-    "load_trace": "trace",
-    "save_trace": "trace",
-    "simulate": "report",
+    "UserError": "simulator.errors",
+    "additions_per_weight": "simulator.feedback",
+    "bound": "simulator.bounds",
+    "bound_report": "simulator.report",
+    "capture": "model.capture",
+    "load_chip": "simulator.hardware",
+    "load_cuts": "simulator.cuts",
+    "load_report": "simulator.report",
+    "load_trace": "simulator.trace",
+    "save_trace": "simulator.trace",
+    "simulate": "simulator.report",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".simulator.{_HOME[name]}", __name__), name)
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
     globals()[name] = value  # the next use does not come here
     return value
 

@@ -150,6 +150,21 @@ def trace(
     write_trace(ticket, data, images, out, data_folder)
 
 
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Spikes: .npz, torch (.pth, .pt) or pickled tensors.")],
+    geometry: Annotated[Path, typer.Option(metavar="FILE", help="Shapes of the layers that read them (TOML).")],
+    out: TraceOut,
+) -> None:
+    """Make a trace of spikes that another tool recorded; no code in the file is run.
+
+    Example: sparsespike import lenet5_mnist.pkl --geometry lenet5_mnist.toml --out lenet5.safetensors
+    """
+    from .recipes import import_spikes
+
+    import_spikes(file, geometry, out)
+
+
 # The options of `simulate`: the fields of analysis.single.RunRequest, and what makes its settings and its timeline.
 SIMULATE_OPTIONS: Options = {
     "trace": (Annotated[Path, typer.Argument(metavar="TRACE", help="Trace file.")], REQUIRED),

@@ -296,6 +296,16 @@ def write_trace(ticket: str, data: str, images: int, out: str | Path, data_folde
     show(trace_table(Path(out), trace))
 
 
+def import_spikes(file: str | Path, geometry: str | Path, out: str | Path) -> None:
+    """Make a trace of spikes that another tool recorded, write the file and say what is in it."""
+    from .model.foreign import foreign_trace
+
+    with progress(f"importing {Path(file).name}"):
+        trace = foreign_trace(file, geometry)
+        save_trace(trace, out)
+    show(trace_table(Path(out), trace), provenance_table(trace.provenance))
+
+
 def sweep(space: str, traces: Sequence[str], out: str | Path, jobs: int) -> None:
     """Run a design space; traces given here replace the space's. Names of shipped tickets are traced beside `out`."""
     outcome = _run_space(space, traces, out, jobs)

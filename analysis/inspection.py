@@ -6,6 +6,7 @@ from typing import Any
 
 from ..simulator.trace import Trace
 from .tables import Table, percent
+from .views import host_line, level_line
 
 NEURONS = {"lif": "spiking", "relu": "ReLU, 8 bits"}
 
@@ -24,9 +25,11 @@ def trace_table(path: Path, trace: Trace) -> Table:
         "weights left": f"{nonzeros:,} of {size:,} ({percent(nonzeros / max(1, size))})",
         "tokens kept": "/".join(str(kept.shape[1]) for kept in trace.kept) or "all",
         "accuracy": percent(trace.accuracy()),
+        "level": trace.level,
         "checksum": trace.sha256[:16],
     }
-    return Table(f"trace {path.name}", ("what", "value"), tuple(rows.items()))
+    notes = level_line(trace.level, trace.replay_reason), host_line([vars(work) for work in trace.host])
+    return Table(f"trace {path.name}", ("what", "value"), tuple(rows.items()), "\n".join(filter(None, notes)))
 
 
 def provenance_table(record: Mapping[str, Any]) -> Table:

@@ -13,7 +13,17 @@ from ..simulator.report import Report, bound_report, simulate
 from ..simulator.timeline import Timeline
 from ..simulator.trace import load_trace
 from .console import progress, show
-from .views import BOUND_LINE, cause_table, component_table, layer_table, per_weight_table, summary_table, verified_line
+from .views import (
+    BOUND_LINE,
+    cause_table,
+    component_table,
+    host_line,
+    layer_table,
+    level_line,
+    per_weight_table,
+    summary_table,
+    verified_line,
+)
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,7 @@ def run_single(request: RunRequest) -> None:
         show(verified_line([plain]))
     if request.bound:
         show(BOUND_LINE)
+    show(*filter(None, (level_line(report.level, report.replay_reason), host_line(plain["host"]))))
     if request.timeline is not None:
         show(request.timeline.summary)
 

@@ -30,6 +30,7 @@ BOUND_LINE = (
     "lower bounds, nothing was stepped: cycles, latency and energy are at least so much; what layers did, their "
     "traffic and their critical units are exact. Cycles by layer add up to the bound, and are none of the layers' own."
 )
+HOST_UNITS = {"multiply_accumulate": "multiply-accumulates", "elementwise": "elementwise operations"}
 VERIFIED = ("spikes", "neurons", "tokens", "logits")
 SUMMARY_COLUMNS = ("cycles", "latency", "images/s", "energy", "DRAM", "SRAM")
 
@@ -76,6 +77,25 @@ def verified_line(reports: Iterable[Report]) -> str:
     return (
         f"verified: {spikes:,} {events} of {neurons:,} neuron updates, {tokens:,} token decisions and "
         f"{logits:,} logits, all equal to the integer network's"
+    )
+
+
+def level_line(level: str, reason: str) -> str:
+    """What a trace of this level is not good for, and why, in a line; "" where it is exact."""
+    return "" if level == "exact" else f"{level}: spikes and sparsity are real, values are not reproduced: {reason}"
+
+
+def host_line(host: Sequence[Mapping[str, Any]]) -> str:
+    """What the chip leaves to its host, in a line; "" where nothing."""
+    if not host:
+        return ""
+    what = ", ".join(dict.fromkeys(f"{work['operation']} of {work['name']}" for work in host))
+    total = {unit: sum(work["operations"] for work in host if work["unit"] == unit) for unit in HOST_UNITS}
+    counted = " and ".join(f"{total[unit]:,} {name}" for unit, name in HOST_UNITS.items() if total[unit])
+    sent, back = (kib(sum(work[key] for work in host)) for key in ("bytes_in", "bytes_out"))
+    return (
+        f"host work, not in cycles and energy: {counted or 'no operations'} per image, "
+        f"{sent} to the host and {back} back ({what})"
     )
 
 

@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ PARALLEL = "module."  # what torch's data parallel wrapper puts in front of ever
 _HARMLESS: list[Any] = [argparse.Namespace]
 SHOWN = 12  # names in an error message
 # How torch's files begin: a zip archive; before 1.6 a number that only they begin with, pickled.
-_BEGINNINGS = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
+ZIP_MAGIC, TORCH_MAGIC = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
@@ -55,10 +56,25 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 def is_torch_file(path: str | Path) -> bool:
     """Whether a file begins as torch's files do; no other file of this program does."""
     path = Path(path)
-    if not path.is_file():
-        return False
+    return path.is_file() and _begins(path, ZIP_MAGIC, TORCH_MAGIC)
+
+
+def _begins(path: Path, *beginnings: bytes) -> bool:
     with path.open("rb") as file:
-        return file.read(16).startswith(_BEGINNINGS)
+        return file.read(max(map(len, beginnings))).startswith(beginnings)
+
+
+def load_plain(file: Path | BytesIO, where: str) -> Any:
+    """What torch.save has written, if it takes no code to read. Raises UserError, with `where` in front, if not.
+
+    A file of the old form is read from memory, where nobody can make room for more bytes than there are.
+    """
+    try:
+        if isinstance(file, Path) and not _begins(file, ZIP_MAGIC):
+            file = BytesIO(file.read_bytes())
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the reader stumbles over
+        raise UserError(f"{where}: {_unreadable(error)}") from None
 
 
 def load_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -68,11 +84,8 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file")
-    try:
-        with torch.serialization.safe_globals(_HARMLESS):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the reader stumbles over
-        raise UserError(f"{path}: {_unreadable(error)}") from None
+    with torch.serialization.safe_globals(_HARMLESS):
+        content = load_plain(Path(path), str(path))
     if isinstance(content, Mapping) and set(content) == {"version", "state"}:
         raise UserError(f"{path}: the state of a training; the tickets beside it hold trained networks")
     for key in CONTAINERS:

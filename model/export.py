@@ -54,7 +54,7 @@ def trace_ticket(ticket: Ticket, split: Split, provenance: Mapping[str, str] | N
         streams=_streams(network, runs),
         layers=network.layers,
         images=len(split.labels),
-        pixels=np.concatenate([run.pixels for run in runs]),
+        pixels=np.concatenate([run.pixels for run in runs if run.pixels is not None]),
         kept=tuple(np.concatenate(kept) for kept in zip(*(run.kept for run in runs), strict=True)),
         logits=np.concatenate([run.logits for run in runs]),
         labels=split.labels,

@@ -3,6 +3,7 @@
 Dense and slow on purpose: no event, no order of summation, only the arithmetic that `simulator.trace` states per layer.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,15 +14,20 @@ from numpy.typing import NDArray
 from ..simulator.errors import UserError
 from ..simulator.trace import (
     ACTIVATION_MAX,
+    DECAY_BITS,
+    KEEP_ALL,
+    KEEP_HALF,
     Attention,
     Conv,
     Head,
     Layer,
     Linear,
+    Membrane,
     Numerics,
     Pool,
     Requant,
     Select,
+    Window,
 )
 from .selector import image_keys, random_scores
 
@@ -36,12 +42,13 @@ class Run:
     """What the integer network did on some images.
 
     streams: uint8[images, timesteps, tokens, channels] by name, dropped tokens included.
-    kept: uint16[images, keep] per selector, ascending.  pixels: int8[images, channels, height, width].
+    kept: uint16[images, keep] per selector, ascending.  pixels: int8[images, channels, height, width],
+    None where the input is spikes.
     logits: int64[images, classes].
     saturated: neuron updates that were clipped to the potential's width; of an ANN, values that reach 255.
     """
 
-    pixels: NDArray[np.int8]
+    pixels: NDArray[np.int8] | None
     streams: dict[str, NDArray[np.uint8]]
     kept: tuple[NDArray[np.uint16], ...]
     logits: NDArray[np.int64]
@@ -52,7 +59,7 @@ class Run:
 class IntegerNetwork:
     """A lowered network: layers in order, as a trace holds them, and the shape of every stream.
 
-    shapes: (channels, height, width) by stream name; the first is the pixels'.
+    shapes: (channels, height, width) by stream name; the first is the input's, pixels or spikes.
     pixel_scale: a pixel is round(normalised value / pixel_scale).  seed: of selectors of the form `random`.
     survivors, nonzeros: weights that pruning left, and those of them that did not round to 0.
     """
@@ -73,8 +80,12 @@ class IntegerNetwork:
         high = 2 ** (self.numerics.pixel_bits - 1) - 1
         return np.clip(np.rint(images / self.pixel_scale), -high, high).astype(np.int8)
 
-    def runs(self, images: NDArray[np.float32]) -> Iterator[Run]:
-        """Run the network on normalised images, a few at a time, to bound the memory."""
+    def runs(self, images: NDArray[np.float32] | NDArray[np.uint8]) -> Iterator[Run]:
+        """Run the network on its input, a few images at a time, to bound the memory.
+
+        images: float32[images, channels, height, width], normalised; or spikes: uint8[images, timesteps, tokens,
+        channels].
+        """
         for start in range(0, len(images), BATCH):
             yield _Forward(self, images[start : start + BATCH]).result()
 
@@ -86,13 +97,20 @@ class IntegerNetwork:
 class _Forward:
     """One pass over a batch; `values` holds every stream, `mask` the tokens that are left."""
 
-    def __init__(self, network: IntegerNetwork, images: NDArray[np.float32]) -> None:
+    def __init__(self, network: IntegerNetwork, images: NDArray[np.float32] | NDArray[np.uint8]) -> None:
         self.network = network
-        self.keys = image_keys(images)
-        self.pixels = network.quantise(images)
-        # Pixels are constant over time: one timestep, which `_conv` repeats.
-        rows = self.pixels.reshape(*self.pixels.shape[:2], -1).transpose(0, 2, 1)
-        self.values: dict[str, Array] = {next(iter(network.shapes)): rows[:, None].astype(np.int32)}
+        first = next(iter(network.shapes))
+        self.values: dict[str, Array]
+        self.pixels: NDArray[np.int8] | None = None
+        if images.dtype == np.uint8:
+            self.values = {first: images.astype(np.int32)}
+        else:
+            pixels = images.astype(np.float32, copy=False)
+            self.keys = image_keys(pixels)  # of selectors of the form `random`
+            self.pixels = network.quantise(pixels)
+            # Pixels are constant over time: one timestep, which `_conv` repeats.
+            rows = self.pixels.reshape(*self.pixels.shape[:2], -1).transpose(0, 2, 1)
+            self.values = {first: rows[:, None].astype(np.int32)}
         _, height, width = self._grid()
         self.mask = np.ones((len(images), height * width), np.bool_)
         self.kept: list[NDArray[np.uint16]] = []
@@ -113,6 +131,9 @@ class _Forward:
         }
         for layer in self.network.layers:
             steps[type(layer)](layer)
+        last = self.network.layers[-1]
+        if not isinstance(last, Head):  # logits without a head: spike counts
+            self.logits = (self.values[last.target] * self.mask[:, None, :, None]).sum((1, 2), dtype=np.int64)
         streams = {name: value.astype(np.uint8) for name, value in self.values.items() if name in self._spiking()}
         return Run(self.pixels, streams, tuple(self.kept), self.logits, self.saturated)
 
@@ -126,60 +147,73 @@ class _Forward:
             self.saturated += int(np.count_nonzero(total == ACTIVATION_MAX))
         self.values[layer.target] = total
 
-    def _outputs(self, layer: Conv | Linear | Attention, x: Array, bias: int | NDArray[np.int32]) -> Array:
+    def _outputs(self, layer: Conv | Linear | Attention, x: Array, bias: int | NDArray[np.int32] | None) -> Array:
         """The layer's neurons on its sums: ReLU and 8 bits, or spikes."""
+        assert bias is not None  # as in all networks that are lowered
         if layer.requant is not None:
             return requantise(np.add(x, bias, dtype=np.int64), layer.requant)
         assert layer.theta is not None
-        return self._neurons(x, bias, layer.theta)
+        return self._neurons(x, bias, layer.theta, layer.membrane)
 
-    def _neurons(self, x: Array, bias: int | NDArray[np.int32], theta: int | NDArray[np.int32]) -> Array:
-        """u <- sat((u >> 1) + ((x + bias) << F)); fire and reset to 0 at u >= theta. The shift floors."""
-        numerics = self.network.numerics
+    def _neurons(
+        self,
+        x: Array,
+        bias: int | NDArray[np.int32],
+        theta: int | NDArray[np.int32],
+        membrane: Membrane | None = None,
+    ) -> Array:
+        """u <- sat(((u x decay) >> 8) + ((x + bias) << F)); at u >= theta fire, and reset to 0 or by so much.
+
+        The shift floors. Without a membrane u is halved and resets to 0.
+        """
+        numerics, membrane = self.network.numerics, membrane or Membrane()
         high = 2 ** (numerics.potential_bits - 1)
         # Half the memory traffic where no intermediate can leave 32 bits: |x + bias| < 2^(accumulator_bits - 1).
-        reach = max(numerics.accumulator_bits + numerics.fraction_bits, numerics.potential_bits) + 1
+        product_bits = numerics.potential_bits + (DECAY_BITS if membrane.multiplies else 0)
+        reach = max(numerics.accumulator_bits + numerics.fraction_bits, product_bits) + 1
         kind = np.int32 if reach <= 32 else np.int64
         u = np.zeros((x.shape[0], *x.shape[2:]), kind)
         spikes = np.empty((x.shape[0], numerics.timesteps, *x.shape[2:]), np.int32)
         for t in range(numerics.timesteps):
             charge = np.add(x[:, t if x.shape[1] > 1 else 0], bias, dtype=kind)
-            wide = (u >> 1) + (charge << numerics.fraction_bits)
+            wide = _leaked(u, membrane) + (charge << numerics.fraction_bits)
             u = np.clip(wide, -high, high - 1)
             self.saturated += int(np.count_nonzero(u != wide))
             fired = u >= theta
             spikes[:, t] = fired
-            u *= ~fired
+            if membrane.reset_by is None:
+                u *= ~fired
+            else:
+                u -= fired * membrane.reset_by
         return spikes
 
     def _conv(self, layer: Conv) -> None:
+        dense = layer.weights.to_dense()
+        # Tap by tap, so that no patches of the whole map lie in memory.
+        products = (exact_product(seen, dense[:, :, tap].T) for tap, seen in enumerate(self._windows(layer)))
+        sums = functools.reduce(_add_in_place, products)
+        if layer.pooled is not None:
+            sums = functools.reduce(np.maximum, _seen(sums, layer.pooled, np.iinfo(sums.dtype).min))
+        x = sums.reshape(*sums.shape[:2], -1, sums.shape[-1])
+        self._store(layer, self._outputs(layer, x, layer.bias))
+
+    def _windows(self, layer: Conv | Pool) -> Iterator[Array]:
+        """What each tap of a layer's window sees of its source, zeros around it: [images, timesteps, y, x, channels].
+
+        tap = ky * kernel width + kx.
+        """
         source = self.values[layer.source]
         _, height, width = self.network.shapes[layer.source]
-        kernel, dense = layer.kernel, layer.weights.to_dense()
-        pad = kernel // 2
-        grid = source.reshape(*source.shape[:2], height, width, -1)
-        padded = np.pad(grid, ((0, 0), (0, 0), (pad, pad), (pad, pad), (0, 0)))
-        windows = [
-            padded[:, :, ky : ky + height, kx : kx + width] for ky in range(kernel) for kx in range(kernel)
-        ]  # tap = ky * kernel + kx
-        patches = np.stack(windows, axis=-1).reshape(*source.shape[:3], -1)  # [..., input, tap]
-        x = exact_product(patches, dense.reshape(dense.shape[0], -1).T)
-        self._store(layer, self._outputs(layer, x, layer.bias))
+        return _seen(source.reshape(*source.shape[:2], height, width, -1), layer.geometry, 0)
 
     def _linear(self, layer: Linear) -> None:
         x = exact_product(self.values[layer.source], layer.weights.to_dense()[:, :, 0].T)
         self._store(layer, self._outputs(layer, x, layer.bias))
 
     def _pool(self, layer: Pool) -> None:
-        source = self.values[layer.source]
-        _, height, width = self.network.shapes[layer.source]
-        _, high, wide = self.network.shapes[layer.target]
-        grid = np.pad(source.reshape(*source.shape[:2], height, width, -1), ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)))
-        best = np.zeros((*source.shape[:2], high, wide, source.shape[3]), np.int32)
-        for ky in range(3):
-            for kx in range(3):
-                best = np.maximum(best, grid[:, :, ky : ky + 2 * high : 2, kx : kx + 2 * wide : 2])
-        self._store(layer, best.reshape(*source.shape[:2], high * wide, -1))
+        join = np.add if layer.form == "sum" else np.maximum
+        pooled = functools.reduce(join, self._windows(layer))
+        self._store(layer, pooled.reshape(*pooled.shape[:2], -1, pooled.shape[-1]))
 
     def _select(self, layer: Select) -> None:
         feature = self.values[layer.source].sum(1)  # [images, tokens, channels]
@@ -206,6 +240,9 @@ class _Forward:
         self.kept.append(np.sort(order, axis=1).astype(np.uint16))
 
     def _attention(self, layer: Attention) -> None:
+        if layer.form == "hadamard":
+            self._masked(layer)
+            return
         # Spikes' sums are exact in 32 bits, activations' in 64.
         source: NDArray[Any] = self.values[layer.source].astype(np.float32 if layer.inner is None else np.float64)
         images, time, tokens, channels = source.shape
@@ -222,9 +259,39 @@ class _Forward:
         x = np.rint(product).astype(np.int32).swapaxes(2, 3).reshape(images, time, tokens, -1)
         self._store(layer, self._outputs(layer, x, 0))
 
+    def _masked(self, layer: Attention) -> None:
+        """Hadamard attention: a neuron per channel counts kept tokens whose k and v spike; its spikes let q through."""
+        q, k, v = np.split(self.values[layer.source], 3, axis=-1)  # [images, time, tokens, channels]
+        count = (k * v * self.mask[:, None, :, None]).sum(axis=2, keepdims=True)
+        self._store(layer, q * self._outputs(layer, count, 0))
+
     def _head(self, layer: Head) -> None:
         total = (self.values[layer.source].sum(1) * self.mask[:, :, None]).sum(1)  # [images, channels]
         self.logits = total.astype(np.int64) @ layer.weights.to_dense()[:, :, 0].T.astype(np.int64) + layer.bias
+
+
+def _seen(maps: Array, window: Window, around: int) -> Iterator[Array]:
+    """What each tap of a window sees of maps [images, timesteps, y, x, channels] that lie among values `around`."""
+    rows, columns = window.outputs(*maps.shape[2:4])
+    pads = (0, 0), (0, 0), (window.pad_y, window.pad_y), (window.pad_x, window.pad_x), (0, 0)
+    grid = np.pad(maps, pads, constant_values=around)
+    for ky in range(window.height):
+        for kx in range(window.width):
+            down = slice(ky, ky + (rows - 1) * window.stride + 1, window.stride)
+            right = slice(kx, kx + (columns - 1) * window.stride + 1, window.stride)
+            yield grid[:, :, down, right]
+
+
+def _leaked(u: NDArray[Any], membrane: Membrane) -> NDArray[Any]:
+    """What a timestep leaves of the potentials; halving is a shift, so that it fits the width of u."""
+    if membrane.decay == KEEP_HALF:
+        return u >> 1
+    return u if membrane.decay == KEEP_ALL else u * membrane.decay >> DECAY_BITS
+
+
+def _add_in_place(total: Array, more: Array) -> Array:
+    total += more
+    return total
 
 
 def exact_product(values: NDArray[np.int32], matrix: NDArray[np.int8]) -> Array:

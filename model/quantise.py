@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WEIGHT_BITS = 8
-_WEIGHT_MAX = 2 ** (WEIGHT_BITS - 1) - 1
+WEIGHT_MAX = 2 ** (WEIGHT_BITS - 1) - 1
 
 Float = NDArray[np.float64]
 
@@ -20,7 +20,7 @@ def quantise_channels(
     """
     rows = weight.reshape(len(weight), -1)
     unit = np.maximum.reduce(
-        [np.abs(rows).max(1) / _WEIGHT_MAX * input_scale, np.abs(bias) / bias_max, np.full(len(rows), least)]
+        [np.abs(rows).max(1) / WEIGHT_MAX * input_scale, np.abs(bias) / bias_max, np.full(len(rows), least)]
     )
     integers = np.rint(rows * input_scale / unit[:, None]).astype(np.int8).reshape(weight.shape)
     return integers, np.rint(bias / unit).astype(np.int32), unit
@@ -31,5 +31,5 @@ def quantise_tensor(weight: Float, bias: Float) -> tuple[NDArray[np.int8], float
 
     bias, already in the units of weight times input, keeps the scale large enough for it to fit 2^23.
     """
-    scale = max(float(np.abs(weight).max()) / _WEIGHT_MAX, float(np.abs(bias).max()) / 2**23, 1e-12)
+    scale = max(float(np.abs(weight).max()) / WEIGHT_MAX, float(np.abs(bias).max()) / 2**23, 1e-12)
     return np.rint(weight / scale).astype(np.int8), scale

@@ -174,7 +174,7 @@ def load_ticket(path: str | Path) -> Ticket:
         return _restore(tensors, header)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError, OverflowError, RuntimeError) as error:
         raise UserError(f"{path}: not a valid ticket ({type(error).__name__}: {error})") from None
 
 
@@ -207,6 +207,8 @@ def _restore(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> Ti
     _check_names("configuration keys", set(given), known)
     plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
     config = SpikformerConfig(**plain)
+    if config.depth > len(tensors):  # before so many blocks are made
+        raise UserError(f"configuration: depth = {config.depth}, but the file holds {len(tensors)} arrays")
     parameters: dict[str, np.ndarray] = {}
     masks: dict[str, np.ndarray] = {}
     for name, shape in parameter_shapes(config).items():

@@ -32,7 +32,7 @@ class Action(_Zero):
     ADD = auto()  # [addition] weight to accumulator in a lane, spike value 1
     MULTIPLY_ADD = auto()  # [operation] weight x value to accumulator: graded spikes, real input, activations
     ACCUMULATOR_UPDATE = auto()  # [accumulator] read, modified and written back
-    NEURON_UPDATE = auto()  # [neuron] shift, two additions, comparison
+    NEURON_UPDATE = auto()  # [neuron] shift, two additions, comparison; other leaks and resets come on top
     POTENTIAL_READ = auto()  # [word of sweep_width membrane potentials]
     POTENTIAL_WRITE = auto()  # [word of sweep_width membrane potentials]
     SPIKE_READ = auto()  # [bit] of spike memory, residual values included
@@ -50,12 +50,15 @@ class Action(_Zero):
     OPERAND_WRITE = auto()  # [bit] of q, k or v
     OPERAND_READ = auto()  # [bit] of q, k or v
     AND_POPCOUNT = auto()  # [bit] AND of two spikes, counted
-    ATTENTION_ADD = auto()  # [addition] of an integer gated by a spike
+    ATTENTION_ADD = auto()  # [addition] of an integer gated by a spike, or of 1 where two spikes meet
     DRAM_READ = auto()  # [byte] whole bursts
     DRAM_WRITE = auto()  # [byte] whole bursts
     REQUANTISE = auto()  # [sum] ReLU of a quantised ANN: times a multiplier, rounded, shifted, clipped to 8 bits
-    POOL_MAX = auto()  # [activation] of a pooling window, compared
+    POOL_MAX = auto()  # [value] of a pooling window, compared: an activation, or a graded spike
     ATTENTION_MAC = auto()  # [operation] 8-bit multiply-accumulate of two operands of an ANN's attention
+    LEAK_MULTIPLY = auto()  # [neuron] potential times an 8-bit decay that no shift or wire is
+    RESET_SUBTRACT = auto()  # [neuron] subtraction of what a spike takes off, worked out in every update
+    POOL_ADD = auto()  # [value] of a pooling window, added to its sum
 
 
 class Cause(_Zero):

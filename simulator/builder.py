@@ -4,15 +4,18 @@ Weights are random and sparse, `neurons` gives a wanted density of spikes or act
 ARCHITECTURE.md, selectors and attention as in `trace`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .neurons import Lif, Parameters, Relu, exact
+from .neurons import Lif, Relu, exact
+from .ranges import most_inside
 from .trace import (
     ACTIVATION_MAX,
+    KEEP_HALF,
     TABLE_ENTRIES,
     Attention,
     Conv,
@@ -29,10 +32,12 @@ from .trace import (
     Stream,
     Trace,
     Weights,
+    Window,
 )
 
 Ints = NDArray[np.int64]
 _NO_LIMIT = 2**62
+_LOWEST = -_NO_LIMIT  # below every sum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +85,11 @@ class Builder:
         self._largest: dict[str, int] = {}
         self._sum = 1
 
+    def membrane(self, decay: int = KEEP_HALF, share: int = 0) -> None:
+        """How the neurons of layers to come leak, and reset: by share / 256 of their threshold, or 0: to 0 (V1)."""
+        assert isinstance(self.neurons, Lif), "an ANN has no membranes"
+        self.neurons.behave(decay, share)
+
     def pixels(self, channels: int, height: int, width: int, name: str = "pixels") -> str:
         """Random images, normally distributed around the zero point."""
         values = self.rng.normal(0, 40, (self.style.images, channels, height, width))
@@ -96,20 +106,36 @@ class Builder:
         self._largest[name] = max(self.neurons.largest, int(dense.max(initial=0)))
         return name
 
-    def conv(self, name: str, source: str, channels: int, kernel: int = 3, residual: str = "") -> str:
-        """A convolution with its neurons; from pixels the sums are the same at every timestep (rule I1)."""
-        stream = self.streams[source]
-        dense = self._weights(channels, stream.channels, kernel * kernel)
+    def conv(
+        self,
+        name: str,
+        source: str,
+        channels: int,
+        kernel: int | Window = 3,
+        residual: str = "",
+        pooled: Window | None = None,
+    ) -> str:
+        """A convolution with its neurons; from pixels the sums are the same at every timestep (rule I1).
+
+        kernel: any window, or the side of a square of odd side that leaves the map's size as it is.
+        pooled: the neurons take the largest of the sums in such a window.
+        """
+        stream, given = self.streams[source], isinstance(kernel, Window)
+        geometry = kernel if isinstance(kernel, Window) else Window(kernel, kernel, 1, kernel // 2, kernel // 2)
+        dense = self._weights(channels, stream.channels, geometry.taps)
         values: NDArray[Any]
         if stream.kind == "real":
             assert self._pixels is not None
             values = self._pixels.transpose(0, 2, 3, 1)[:, None]
         else:
             values = self.dense[source].reshape(self._grid(source))
-        sums = _correlate(values, dense, kernel)
+        sums = _correlate(values, dense, geometry)
         sums = np.broadcast_to(sums, (self.style.images, self.style.timesteps, *sums.shape[2:]))
-        weights = Weights.from_dense(dense.reshape(channels, stream.channels, kernel, kernel))
-        return self._fires(Conv, name, source, sums, weights, residual)
+        if pooled is not None:
+            sums = np.maximum.reduce(list(_windows(sums, pooled, _LOWEST)))
+        weights = Weights.from_dense(dense.reshape(channels, stream.channels, geometry.height, geometry.width))
+        fields = {"window": geometry if given else None, "pooled": pooled}
+        return self._fires(Conv, name, source, sums, weights, residual, **fields)
 
     def linear(self, name: str, source: str, channels: int, residual: str = "") -> str:
         """A linear layer with its neurons on the tokens that are left."""
@@ -117,18 +143,22 @@ class Builder:
         sums = exact(self.dense[source].astype(np.float64) @ dense.T.astype(np.float64))
         return self._fires(Linear, name, source, sums, Weights.from_dense(dense), residual)
 
-    def pool(self, name: str, source: str) -> str:
-        """OR, of activations the maximum, over 3 x 3 windows at stride 2."""
-        stream = self.streams[source]
-        high, wide = (stream.height + 1) // 2, (stream.width + 1) // 2
-        padded = np.pad(self.dense[source].reshape(self._grid(source)), ((0, 0), (0, 0), (1, 2), (1, 2), (0, 0)))
-        windows = [padded[:, :, y : y + 2 * high : 2, x : x + 2 * wide : 2] for y in range(3) for x in range(3)]
-        target = f"{name}.out"
-        pooled = np.maximum.reduce(windows)
-        self.streams[target] = Stream(target, stream.kind, stream.channels, high, wide)
-        self.dense[target] = pooled.reshape(*pooled.shape[:2], -1, stream.channels)
-        self._largest[target] = self._largest[source]
-        self._add(Pool(name=name, source=source, target=target))
+    def pool(self, name: str, source: str, kernel: int = 3, stride: int = 2, padding: int = 1, **form: Any) -> str:
+        """The largest value of each window, of spikes their OR; or with form="sum" the sum.
+
+        form: further fields of the layer.
+        """
+        target, stream = f"{name}.out", self.streams[source]
+        layer = Pool(name=name, source=source, target=target, kernel=kernel, stride=stride, padding=padding, **form)
+        window, summed = layer.geometry, layer.form == "sum"
+        seen = list(_windows(self.dense[source].reshape(self._grid(source)), window))
+        pooled = np.sum(seen, axis=0) if summed else np.maximum.reduce(seen)
+        kind: InputKind = "integer" if summed else stream.kind
+        self.streams[target] = Stream(target, kind, stream.channels, *window.outputs(stream.height, stream.width))
+        self.dense[target] = pooled.astype(np.uint8).reshape(*pooled.shape[:2], -1, stream.channels)
+        most = most_inside(window, stream.height, stream.width) if summed else 1
+        self._largest[target] = self._largest[source] * most
+        self._add(layer)
         return target
 
     def select(self, name: str, source: str, keep: int, form: SelectForm = "learned", *, table: bool = False) -> str:
@@ -167,8 +197,21 @@ class Builder:
             self._sum = max(self._sum, max(kept, channels // 3 // heads) * ACTIVATION_MAX**2)
         sums = sums.swapaxes(2, 3).reshape(images, steps, tokens, channels // 3)
         outer = self.neurons.tune_attention(sums)
-        target = self._neurons(name, source, sums, outer, residual)
+        target = self._store(name, source, self.neurons.run(sums, outer), residual)
         layer = Attention(name=name, source=source, target=target, heads=heads, residual=residual, **inner, **outer)
+        self._add(layer)
+        return target
+
+    def masked_attention(self, name: str, source: str, heads: int, residual: str = "") -> str:
+        """Hadamard attention (A4): a neuron per channel on what k and v have in common, which lets q through."""
+        left = self._left(source)[:, None, :, None]
+        queries, keys, values = np.split(self.dense[source], 3, axis=-1)
+        sums = (keys & values & left).sum(axis=2, keepdims=True, dtype=np.int64)
+        parameters = self.neurons.tune_attention(sums)
+        target = self._store(name, source, queries & self.neurons.run(sums, parameters), residual)
+        layer = Attention(
+            name=name, source=source, target=target, heads=heads, form="hadamard", residual=residual, **parameters
+        )
         self._add(layer)
         return target
 
@@ -182,6 +225,11 @@ class Builder:
         reach = np.abs(dense.astype(np.int64)).sum(1) * self._largest[source] * self.style.timesteps * tokens
         self._sum = max(self._sum, int((reach + np.abs(bias)).max()))
         self._add(Head(name=name, source=source, weights=Weights.from_dense(dense), bias=bias))
+
+    def count(self) -> None:
+        """Logits without a head: what the last layer's target adds up to, over time and the tokens that are left."""
+        target = self.layers[-1].target
+        self._logits = (self.dense[target] * self._left(target)[:, None, :, None]).sum((1, 2), dtype=np.int64)
 
     def trace(self, **provenance: str) -> Trace:
         """The network so far with everything that it did, checked."""
@@ -233,31 +281,37 @@ class Builder:
         return (sizes * signs * (self.rng.random(shape) < self.style.weight_density)).astype(np.int8)
 
     def _fires(
-        self, kind: type[Conv] | type[Linear], name: str, source: str, sums: Ints, weights: Weights, residual: str
+        self,
+        kind: type[Conv] | type[Linear],
+        name: str,
+        source: str,
+        sums: Ints,
+        weights: Weights,
+        residual: str,
+        **fields: Any,
     ) -> str:
-        """Neurons on the sums, tuned."""
+        """Neurons on the sums, tuned; `fields`: further ones of the layer."""
         bias, parameters = self.neurons.tune(sums, self.rng)
         bound = np.abs(weights.to_dense().astype(np.int64)).sum((1, 2)) * self._largest[source] + np.abs(bias)
         self._sum = max(self._sum, int(bound.max()))
-        target = self._neurons(name, source, sums + bias, parameters, residual)
-        self._add(
-            kind(name=name, source=source, target=target, weights=weights, bias=bias, residual=residual, **parameters)
-        )
+        target = self._store(name, source, self.neurons.run(sums + bias, parameters), residual)
+        fields |= {"source": source, "target": target, "residual": residual}
+        self._add(kind(name=name, weights=weights, bias=bias, **fields, **parameters))
         return target
 
-    def _neurons(self, name: str, source: str, drive: Ints, parameters: Parameters, residual: str) -> str:
-        """Fires, adds the residual (V2, M2), empties the rows of dropped tokens where no shadow is wanted."""
-        outputs = self.neurons.run(drive, parameters)
+    def _store(self, name: str, source: str, outputs: NDArray[np.uint8], residual: str) -> str:
+        """Adds the residual (V2, M2), empties the rows of dropped tokens where no shadow is wanted."""
         stream, target = self.streams[source], f"{name}.out"
-        flat = outputs.reshape(*outputs.shape[:2], stream.tokens, -1)
+        height, width = (stream.height, stream.width) if outputs.ndim == 4 else outputs.shape[2:4]  # else of a map
+        flat = outputs.reshape(*outputs.shape[:2], height * width, -1)
         largest = self.neurons.largest_with(self._largest[residual] if residual else 0)
         if residual:
             flat = np.minimum(flat.astype(np.int64) + self.dense[residual], largest).astype(np.uint8)
-        if not self.style.shadow:
+        if self.kept and not self.style.shadow:
             flat = flat * self._left(source)[:, None, :, None]
         kind: InputKind = "integer" if residual else self.neurons.kind
         self.dense[target] = flat
-        self.streams[target] = Stream(target, kind, flat.shape[-1], stream.height, stream.width)
+        self.streams[target] = Stream(target, kind, flat.shape[-1], height, width)
         self._largest[target] = largest
         return target
 
@@ -285,16 +339,23 @@ class Builder:
         return activations @ score.astype(np.int64), layer
 
 
-def _correlate(values: NDArray[Any], dense: NDArray[np.int8], kernel: int) -> Ints:
+def _windows(maps: NDArray[Any], window: Window, around: int = 0) -> Iterator[NDArray[Any]]:
+    """maps[images, steps, y, x, channels] -> what each tap sees of them, with y and x of outputs.
+
+    around: what lies around the maps.
+    """
+    height, width = window.outputs(*maps.shape[2:4])
+    pads = (0, 0), (0, 0), (window.pad_y, window.pad_y), (window.pad_x, window.pad_x), (0, 0)
+    padded, step = np.pad(maps, pads, constant_values=around), window.stride
+    for y, x in np.ndindex(window.height, window.width):
+        yield padded[:, :, y : y + (height - 1) * step + 1 : step, x : x + (width - 1) * step + 1 : step]
+
+
+def _correlate(values: NDArray[Any], dense: NDArray[np.int8], window: Window) -> Ints:
     """values[images, steps, y, x, inputs] with weights dense[outputs, inputs, taps] -> sums[..., y, x, outputs]."""
-    images, steps, height, width, inputs = values.shape
-    pad = kernel // 2
-    flat = values.reshape(images * steps, height, width, inputs).astype(np.float64)
-    padded = np.pad(flat, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     taps = dense.astype(np.float64).transpose(2, 1, 0)
-    sums = np.zeros((images * steps * height * width, dense.shape[0]))
-    for tap in range(kernel * kernel):
-        y, x = divmod(tap, kernel)
-        window = padded[:, y : y + height, x : x + width].reshape(-1, inputs)  # one copy, so that BLAS takes it
-        sums += window @ taps[tap]
-    return exact(sums).reshape(images, steps, height, width, -1)
+    shape = (*values.shape[:2], *window.outputs(*values.shape[2:4]), dense.shape[0])
+    sums = np.zeros(shape).reshape(-1, dense.shape[0])
+    for tap, seen in enumerate(_windows(values.astype(np.float64), window)):
+        sums += seen.reshape(-1, seen.shape[-1]) @ taps[tap]  # reshaping copies, so that BLAS takes it
+    return exact(sums).reshape(shape)

@@ -9,6 +9,7 @@ from .cuts import keeps_copy
 from .errors import UserError
 from .hardware import Chip
 from .placement import LayerPlan, Placement, Stored
+from .taps import open_outputs
 from .trace import ACTIVATION_MAX, Attention, Conv, Head, Layer, Linear, Numerics, Select, Stream, Trace
 
 
@@ -90,11 +91,15 @@ def _sum_faults(placement: Placement, plan: LayerPlan, largest: int, where: str)
     assert stored is not None
     assert isinstance(layer, (Conv, Linear, Head))
     weights = stored.weights
-    values = np.ones(weights.nonzeros) if weights.values is None else np.abs(weights.values.astype(np.int64))
+    if weights.values is None:  # a replay's: any of them may be the largest that there is
+        values = np.full(weights.nonzeros, 2 ** (placement.trace.numerics.weight_bits - 1) - 1)
+    else:
+        values = np.abs(weights.values.astype(np.int64))
     sums = np.bincount(weights.outputs, weights=values, minlength=weights.output_channels) * largest
     if isinstance(layer, Head):
         sums *= placement.trace.numerics.timesteps * kept_count(placement.trace, layer, plan.source.tokens)
-    bound = int((sums + np.abs(layer.bias)).max())
+    bias = np.zeros(1, np.int64) if layer.bias is None else np.abs(layer.bias.astype(np.int64))
+    bound = int((sums + bias).max())
     have = 2 ** (placement.chip.core.accumulator_bits - 1) - 1
     if bound > have:
         yield shortfall(where, "core.accumulator_bits", bound, have, "as the largest possible sum")
@@ -111,11 +116,18 @@ def worked_count(trace: Trace, chip: Chip, layer: Layer, tokens: int) -> int:
 
 
 def window(chip: Chip, plan: LayerPlan) -> int:
-    """Output positions that are open at one time: `contexts` tokens, or a convolution's rows and those in flight."""
+    """P4: outputs that are open at one time, `contexts` tokens or those of a convolution's windows."""
     if not isinstance(plan.layer, Conv):
         return chip.core.contexts
-    kernel = plan.layer.kernel
-    return (kernel - 1) * plan.source.width + kernel + chip.core.contexts - 1
+    size = plan.source.height, plan.source.width
+    return open_outputs(*size, plan.layer.geometry, chip.core.contexts, plan.layer.pooled)
+
+
+def open_neurons(chip: Chip, plan: LayerPlan) -> int:
+    """D5: places of the target that are open at one time: where sums are pooled, fewer than there are accumulators."""
+    if not isinstance(plan.layer, Conv):
+        return chip.core.contexts
+    return open_outputs(plan.source.height, plan.source.width, plan.layer.reach, chip.core.contexts)
 
 
 def accumulator_positions(placement: Placement, plan: LayerPlan) -> int:
@@ -171,7 +183,9 @@ def _order_words(placement: Placement, layer: Attention, source: Stream) -> dict
 
 
 def attention_accumulators(placement: Placement, layer: Attention, source: Stream) -> int:
-    """A2: accumulators of the order that the chip takes."""
+    """A2: accumulators of the order that the chip takes; A4: one per channel of a head."""
+    if layer.form == "hadamard":
+        return source.channels // 3 // layer.heads
     return _order_words(placement, layer, source)[attention_order(placement, layer, source)]
 
 
@@ -233,12 +247,13 @@ def spilled_bytes(placement: Placement, image: int, index: int) -> int:
 
 
 def open_positions(placement: Placement, plan: LayerPlan, image: int) -> NDArray[np.int64]:
-    """D5: int64[cores] (or one for all), tokens whose potentials a core keeps from one timestep to the next."""
+    """D5: int64[cores] (or one for all), outputs whose potentials a core keeps from one timestep to the next."""
     chip, trace = placement.chip, placement.trace
     if chip.core.order == "time_inner":
-        return np.array([window(chip, plan)])
+        return np.array([open_neurons(chip, plan)])
     if plan.cut is None or not plan.cut.by_token:
-        return np.array([worked_count(trace, chip, plan.layer, plan.source.tokens)])
+        assert plan.target is not None
+        return np.array([worked_count(trace, chip, plan.layer, plan.target.tokens)])
     selector = plan.layer.selector if chip.token_unit.policy == "skip" else -1
     worked = trace.kept_mask(selector, plan.source.tokens)[image]
     return np.bincount(plan.cut.owner[worked], minlength=chip.cores)

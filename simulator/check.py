@@ -1,5 +1,6 @@
 """Small checks of arrays that come from files; each raises UserError with a sentence."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,18 @@ def need(condition: bool, message: str) -> None:
     """Raise UserError with the message unless the condition holds."""
     if not condition:
         raise UserError(message)
+
+
+_TYPES = {int: "a whole number", str: "a text of printable characters", bool: "true or false"}
+
+
+def need_types(item: Any, what: str) -> None:
+    """A dataclass whose fields of type int, str and bool hold just these: True is no number, a name can be printed."""
+    for field in dataclasses.fields(item):
+        value = getattr(item, field.name)
+        if field.type in _TYPES:
+            sound = type(value) is field.type and (field.type is not str or value.isprintable())
+            need(sound, f"{what}: {field.name} = {value!r:.60}, needs {_TYPES[field.type]}")
 
 
 def need_array(array: Any, dtype: Any, shape: tuple[int | None, ...], what: str) -> None:

@@ -9,9 +9,10 @@ from .activity import Action
 from .capacity import attention_order, is_ann, kept_count
 from .dram import Channel
 from .kernels.totals import Totals
-from .phase import Work
+from .phase import Work, list_made
 from .placement import LayerPlan, Placement, hidden_weights
-from .trace import ACTIVATION_MAX, Attention, Pool, Select
+from .taps import find_taps
+from .trace import ACTIVATION_MAX, Attention, Conv, Linear, Pool, Select, Stream
 
 Counts = NDArray[np.int64]
 
@@ -37,8 +38,9 @@ def count_layer(placement: Placement, plan: LayerPlan, image: int, work: Work, t
         _count_network(placement, plan, work, totals, actions)
     elif plan.stored is not None:
         synaptic_events = _count_pixels(plan, actions)
-    _count_neurons(placement, plan, work, actions)
-    _count_spike_memory(placement, plan, work, actions)
+    made = len(list_made(plan, work))
+    _count_neurons(placement, plan, made, actions)
+    _count_spike_memory(placement, plan, work, made, actions)
     if isinstance(plan.layer, Select):
         _count_selector(placement, plan, actions)
     elif isinstance(plan.layer, Attention):
@@ -124,26 +126,31 @@ def _count_network(placement: Placement, plan: LayerPlan, work: Work, totals: To
         actions[Action.SCAN] += scans * plan.source.tokens * scanning
 
 
-def _count_neurons(placement: Placement, plan: LayerPlan, work: Work, actions: Counts) -> None:
-    """W2, M4: neurons of every closed output."""
-    if plan.target is None or isinstance(plan.layer, (Pool, Select)):
+def _count_neurons(placement: Placement, plan: LayerPlan, made: int, actions: Counts) -> None:
+    """W2, M4: neurons of every closed output (`made` places), or of every channel (A4)."""
+    layer = plan.layer
+    if plan.target is None or not isinstance(layer, (Conv, Linear, Attention)):
         return
-    neurons = placement.trace.numerics.timesteps * len(work.tokens) * plan.target.channels
+    places = 1 if isinstance(layer, Attention) and layer.form == "hadamard" else made
+    neurons = placement.trace.numerics.timesteps * places * plan.target.channels
     ann = is_ann(placement.trace)
     actions[Action.REQUANTISE if ann else Action.NEURON_UPDATE] += neurons
-    if isinstance(plan.layer, Attention):
+    if layer.membrane is not None:
+        actions[Action.LEAK_MULTIPLY] += neurons * layer.membrane.multiplies
+        actions[Action.RESET_SUBTRACT] += neurons * (layer.membrane.reset_by is not None)
+    if isinstance(layer, Attention):
         actions[Action.ACCUMULATOR_UPDATE] += neurons
     elif not ann:
         assert plan.cut is not None
         groups = -(-plan.owned // placement.chip.core.sweep_width)
         batches = -(-placement.trace.numerics.timesteps // plan.batch)
-        words = batches * len(work.tokens) * int(groups.max() if plan.cut.by_token else groups.sum())
+        words = batches * made * int(groups.max() if plan.cut.by_token else groups.sum())
         actions[Action.POTENTIAL_READ] += words
         actions[Action.POTENTIAL_WRITE] += words
 
 
-def _count_spike_memory(placement: Placement, plan: LayerPlan, work: Work, actions: Counts) -> None:
-    """W2: bits of source and residual read, of the target written."""
+def _count_spike_memory(placement: Placement, plan: LayerPlan, work: Work, made: int, actions: Counts) -> None:
+    """W2: bits of source and residual read, of the `made` places of the target written; W5: what is pooled."""
     timesteps = placement.trace.numerics.timesteps
     bits = placement.value_bits
     if plan.source.kind == "real":
@@ -152,14 +159,24 @@ def _count_spike_memory(placement: Placement, plan: LayerPlan, work: Work, actio
         actions[Action.SPIKE_READ] += timesteps * len(work.tokens) * plan.source.channels * bits[plan.source.name]
     if plan.target is None:
         return
-    tokens = plan.target.tokens if isinstance(plan.layer, Pool) else len(work.tokens)
-    places = timesteps * tokens * plan.target.channels
+    places = timesteps * made * plan.target.channels
     actions[Action.SPIKE_WRITE] += places * bits[plan.target.name]
     if plan.layer.residual:
         actions[Action.SPIKE_READ] += places * bits[plan.layer.residual]
+    if isinstance(plan.layer, Conv) and plan.layer.pooled is not None:
+        assert plan.stored is not None
+        actions[Action.POOL_MAX] += timesteps * int(plan.stored.taps.sweeps.sum()) * plan.target.channels
     if isinstance(plan.layer, Pool):
-        pooled = Action.POOL_MAX if is_ann(placement.trace) else Action.POOL_OR
-        actions[pooled] += timesteps * plan.source.tokens * plan.source.channels
+        action, values = _pooled(plan.layer, plan.source)
+        actions[action] += timesteps * values * plan.source.channels
+
+
+def _pooled(layer: Pool, source: Stream) -> tuple[Action, int]:
+    """W5: what a pool does, and how often in a timestep and channel: per input; a sum per input of each window."""
+    if layer.form == "sum":
+        taps = find_taps(source.height, source.width, layer.geometry)
+        return Action.POOL_ADD, int(taps.valid.sum(axis=1)[taps.border].sum())
+    return Action.POOL_OR if source.kind == "binary" else Action.POOL_MAX, source.tokens
 
 
 def _count_selector(placement: Placement, plan: LayerPlan, actions: Counts) -> None:
@@ -182,6 +199,11 @@ def _count_attention(placement: Placement, plan: LayerPlan, image: int, work: Wo
     width = plan.source.channels // 3 // layer.heads
     queries, keys = len(work.tokens), kept_count(placement.trace, layer, plan.source.tokens)
     products = timesteps * layer.heads
+    if layer.form == "hadamard":
+        actions[Action.AND_POPCOUNT] += products * (keys + queries) * width
+        actions[Action.ATTENTION_ADD] += _coincidences(placement, plan, image)
+        actions[Action.OPERAND_READ] += products * (2 * keys + queries) * width
+        return
     query_spikes, value_spikes = _operand_spikes(placement, plan, image, work)
     qk_first = attention_order(placement, layer, plan.source) == "qk_first"
     if qk_first:
@@ -208,6 +230,17 @@ def _operand_spikes(placement: Placement, plan: LayerPlan, image: int, work: Wor
     q = _channels_of(placement, plan, image, work.tokens)
     v = _channels_of(placement, plan, image, kept)
     return int((q < third).sum()), int((v >= 2 * third).sum())
+
+
+def _coincidences(placement: Placement, plan: LayerPlan, image: int) -> int:
+    """A4: pairs of a k and a v of the same kept token, channel and timestep that both spike."""
+    third = plan.source.channels // 3
+    kept = np.flatnonzero(placement.trace.kept_mask(plan.layer.selector, plan.source.tokens)[image])
+    lengths = _row_lengths(placement, plan, image, kept)
+    channels = _channels_of(placement, plan, image, kept).astype(np.int64)
+    places = np.repeat(np.arange(len(lengths)), lengths) * third + channels % third
+    operand = channels // third
+    return len(np.intersect1d(places[operand == 1], places[operand == 2], assume_unique=True))
 
 
 def _rows_of(placement: Placement, plan: LayerPlan, image: int, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -238,7 +271,9 @@ def _channels_of(placement: Placement, plan: LayerPlan, image: int, tokens: NDAr
 
 
 def _spikes(placement: Placement, plan: LayerPlan, image: int, work: Work) -> int:
-    """Input events of the layer, as the trace has them; pixels for the input convolution."""
+    """Input events of the layer, as the trace has them; pixels for the input convolution; 0 where none are recorded."""
+    if plan.source.kind != "real" and plan.source.events is None:
+        return 0
     if plan.source.events is None:
         return plan.source.tokens * plan.source.channels
     return len(_event_slices(placement, plan, image, work.tokens))

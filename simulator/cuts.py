@@ -270,10 +270,10 @@ def _home_of_given(chip: Chip, source: Stream, reader: Layer, groups: _Groups) -
 def _check_residual(trace: Trace, chip: Chip, layer: Layer, homes: Mapping[str, Home]) -> None:
     if not layer.residual:
         return
-    if chip.schedule == "pipelined" and not _is_on_the_way(trace, layer.residual, layer.source):
+    if chip.schedule == "pipelined" and not _is_on_the_way(trace, layer):
         raise UserError(
             f"chip {chip.name!r} cannot run this trace: layer {layer.name!r} adds {layer.residual!r}, from which its "
-            f'source {layer.source!r} is not made: with schedule = "pipelined" nothing would wait for it (rule L1)'
+            f'sums are not made token by token: with schedule = "pipelined" nothing would wait for it (rule L1)'
         )
     here, there = homes[layer.target], homes.get(layer.residual)
     if there is not None and here.by == there.by and np.array_equal(here.owner, there.owner):
@@ -289,12 +289,22 @@ def _check_residual(trace: Trace, chip: Chip, layer: Layer, homes: Mapping[str, 
     )
 
 
-def _is_on_the_way(trace: Trace, stream: str, source: str) -> bool:
-    """Whether a stream is made of another, layer by layer, or no layer has to make that one."""
-    makers = {layer.target: layer.source for layer in trace.layers}
-    while source != stream and source in makers:
-        source = makers[source]
-    return source == stream or stream not in makers
+def _is_on_the_way(trace: Trace, added: Layer) -> bool:
+    """Whether a layer's residual is made before its token is due: no layer makes it, or what leads to the layer does.
+
+    Layer by layer on maps of one size, whose sums are not pooled: what pools them may close before its own token.
+    """
+    stream, makers = added.residual, {layer.target: layer for layer in trace.layers}
+    tokens, layer = trace.streams[stream].tokens, added
+    while stream in makers and not _pools_sums(layer) and layer.source != stream:
+        if layer.source not in makers or trace.streams[layer.source].tokens != tokens:
+            return False
+        layer = makers[layer.source]
+    return stream not in makers or not _pools_sums(layer)
+
+
+def _pools_sums(layer: Layer) -> bool:
+    return isinstance(layer, Conv) and layer.pooled is not None
 
 
 def _name_of(given: object) -> str:

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from .activity import Action, Activity
 from .errors import UserError, nearest
 from .hardware import Chip
+from .layers import DECAY_BITS
 from .sram import FEATURE_WORD_BITS, OPERAND_WORD_BITS, SELECTOR_WORD_BITS, SPIKE_WORD_BITS, macro_costs
 from .validation import Part, sentences, walk_fields
 
@@ -73,6 +74,9 @@ COMPONENT_OF = {
     Action.REQUANTISE: "neurons",
     Action.POOL_MAX: "neurons",
     Action.ATTENTION_MAC: "attention",
+    Action.LEAK_MULTIPLY: "neurons",
+    Action.RESET_SUBTRACT: "neurons",
+    Action.POOL_ADD: "neurons",
 }
 
 
@@ -280,6 +284,9 @@ def action_prices(chip: Chip, table: EnergyTable) -> NDArray[np.float64]:
         + (add + compare) * (core.accumulator_bits + SCALE_BITS),
         Action.POOL_MAX: 8 * (compare + and_count),  # a comparison, and a gate per bit to choose
         Action.ATTENTION_MAC: multiply * 8 * 8 + addition,
+        Action.LEAK_MULTIPLY: multiply * core.potential_bits * DECAY_BITS,
+        Action.RESET_SUBTRACT: add * core.potential_bits,
+        Action.POOL_ADD: 8 * add,  # sums have at most 8 bits
     }
     return np.stack([prices[action] for action in Action])
 

@@ -75,7 +75,8 @@ def run(
     cuts: the first channel (or token) of each core and the end, by layer name, in place of the automatic cuts (P1).
     watch: called with (image, layer, log) after each phase, log as `eventlog.read_log` takes it; with `pipelined` once.
     observer: see observer.py; in place of `watch`.
-    Raises UserError for what does not fit (rules P3, P4, L1, L2), and where verification finds a difference.
+    Raises UserError for what does not fit (rules P3, P4, L1, L2), for a replay that is to be verified, and where
+    verification finds a difference.
     """
     if bound and (verify or watch is not None or observer is not None):
         raise UserError(NOTHING_MOVES)
@@ -87,11 +88,11 @@ def run(
             f"chip {chip.name!r}: a flit has {chip.flit_bits} bits, but the event log, of which timelines are made, "
             f"holds {LOGGED_BITS}; lower {keys}"
         )
+    if verify:
+        checking.check_verifiable(trace)
     placement = place(trace, chip, cuts)
     observer.see_placement(placement)
     tally = Tally() if verify else None
-    if verify:
-        checking.check_verifiable(trace)
     record, channel = _Record(placement), Channel(placement, trace.images)
     done = progress or (lambda images, all_images: None)
     if bound:

@@ -21,6 +21,7 @@ from .engine import SERVED
 from .errors import UserError, nearest
 from .hardware import Chip
 from .placement import hidden_bytes, selector_bytes
+from .taps import find_taps
 from .trace import Conv, Head, Layer, Linear, Select, Trace, Weights
 
 POLICIES = ("skip", "gate", "off")
@@ -117,15 +118,10 @@ def uses_per_row(trace: Trace, name: str, *, policy: str = "skip") -> NDArray[np
         return np.full((weights.input_channels, weights.taps), candidates, np.int64)
     everything = policy == "off" and not isinstance(layer, Head)  # the head works on kept tokens under every policy
     came = _arrivals(trace, layer, -1 if everything else layer.selector)
-    came = came.reshape(stream.height, stream.width, stream.channels)
-    kernel = layer.kernel if isinstance(layer, Conv) else 1
-    pad = kernel // 2
-    uses = np.zeros((weights.input_channels, weights.taps), np.int64)
-    for tap in range(weights.taps):
-        rows = _reaching(stream.height, tap // kernel - pad)
-        columns = _reaching(stream.width, tap % kernel - pad)
-        uses[:, tap] = came[rows, columns].sum(axis=(0, 1))
-    return uses
+    taps = find_taps(stream.height, stream.width, layer.geometry)
+    of_class = np.zeros((len(taps.valid), stream.channels), np.int64)
+    np.add.at(of_class, taps.border, came)
+    return of_class.T @ taps.valid
 
 
 def additions_per_weight(trace: Trace, name: str, *, policy: str = "skip") -> NDArray[np.int64]:
@@ -170,8 +166,3 @@ def _arrivals(trace: Trace, layer: Layer, selector: int) -> NDArray[np.int64]:
             value *= events.values[some]
         came += np.bincount(place, weights=value, minlength=len(came)).astype(np.int64)  # exact below 2^53
     return came.reshape(stream.tokens, stream.channels)
-
-
-def _reaching(size: int, shift: int) -> slice:
-    """Inputs along one axis whose output, `shift` to the front, lies inside the map (R5)."""
-    return slice(max(0, shift), max(0, size + min(0, shift)))

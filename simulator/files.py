@@ -90,13 +90,15 @@ def load_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, n
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path}: truncated or not a {kind} file ({error})") from None
     try:
         envelope = json.loads(metadata[HEADER_KEY])
         digest = envelope.pop("sha256")
-        found_kind, found_version = envelope["kind"], int(envelope["version"])
-    except (KeyError, TypeError, ValueError):
+        found_kind, found_version, header = envelope["kind"], envelope["version"], envelope["header"]
+        if type(found_version) is not int:
+            raise TypeError
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise UserError(f"{path}: not a {kind} file of sparsespike (its header is missing or damaged)") from None
     if found_kind != kind:
         raise UserError(f"{path}: holds a {found_kind}, but a {kind} is needed here")
@@ -104,4 +106,4 @@ def load_tensors(path: str | Path, kind: str, version: int) -> tuple[dict[str, n
         raise UserError(f"{path}: {kind} version {found_version} is newer than this program's {version}; update it")
     if checksum(tensors, envelope) != digest:
         raise UserError(f"{path}: damaged: the content does not give its checksum")
-    return tensors, envelope["header"], digest
+    return tensors, header, digest

@@ -121,17 +121,20 @@ def selector_cycles(placement: Placement, plan: LayerPlan) -> int:
 
 
 def attention_cycles(placement: Placement, plan: LayerPlan) -> NDArray[np.int64]:
-    """A2, A3: int64[units], cycles of both products and the sweeps."""
+    """A2 to A4: int64[units], cycles of both products, or of the sums and the mask, and the sweeps."""
     layer, unit, trace = plan.layer, placement.chip.attention, placement.trace
     assert isinstance(layer, Attention)
     width = plan.source.channels // 3 // layer.heads
     queries = worked_count(trace, placement.chip, layer, plan.source.tokens)
     keys = kept_count(trace, layer, plan.source.tokens)
-    if attention_order(placement, layer, plan.source) == "qk_first":
+    swept = queries * width
+    if layer.form == "hadamard":
+        products, swept = -(-keys * width // unit.width) - (-queries * width // unit.width), width
+    elif attention_order(placement, layer, plan.source) == "qk_first":
         products = 2 * -(-queries * keys * width // unit.width)
     else:
         products = -(-keys * width * width // unit.width) - (-queries * width * width // unit.width)
-    sweep = -(-queries * width // unit.sweep_width)
+    sweep = -(-swept // unit.sweep_width)
     heads = np.bincount(np.arange(layer.heads) % unit.units, minlength=unit.units)
     return trace.numerics.timesteps * heads * (products + sweep)
 
@@ -145,8 +148,14 @@ def _time_pool(placement: Placement, plan: LayerPlan) -> Timing:
 
 def sweep_cycles_of_job(placement: Placement, plan: LayerPlan) -> NDArray[np.int64]:
     """int64[cores]: cycles of sweeping all tokens in all timesteps, where there are no steps (I1, S1)."""
+    if isinstance(plan.layer, Pool):
+        assert plan.target is not None
+        tokens = max(plan.source.tokens, plan.target.tokens)  # one read and one written in a cycle
+    else:
+        assert plan.stored is not None
+        tokens = int(plan.stored.taps.sweeps.sum())
     groups = -(-plan.owned // placement.chip.core.sweep_width)
-    return placement.trace.numerics.timesteps * plan.source.tokens * groups
+    return placement.trace.numerics.timesteps * tokens * groups
 
 
 def _time_input(placement: Placement, plan: LayerPlan) -> Timing:

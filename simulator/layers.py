@@ -12,10 +12,16 @@ from numpy.typing import NDArray
 SelectForm = Literal["learned", "rate", "random"]
 Neuron = Literal["lif", "relu"]
 ProductOrder = Literal["", "qk_first", "kv_first"]
+AttentionForm = Literal["product", "hadamard"]
+PoolForm = Literal["max", "sum"]
+HostUnit = Literal["multiply_accumulate", "elementwise"]
 
 ACTIVATION_MAX = 255  # of a ReLU network: unsigned, 8 bits (M1)
 MULTIPLIER_MAX = 2**15 - 1  # of a requantisation: with the shift a scale of 15 significant bits (M2)
 SHIFT_MAX = 46  # a 32-bit sum times a multiplier has no bit beyond
+DECAY_BITS = 8  # of a membrane's decay, a binary fraction (V1)
+SIZE_MAX = 2**16 - 1  # of channels, and of a map's or a window's sides: they are numbered in 16 bits
+KEEP_ALL, KEEP_HALF = 1 << DECAY_BITS, 1 << DECAY_BITS - 1  # decays: no leak, and what a shift halves
 TABLE_ENTRIES = 256  # of a selector's activation: one for each value of a signed byte (T6)
 
 
@@ -24,9 +30,9 @@ class Numerics:
     """Word lengths that make the network's arithmetic exact; a chip must offer at least these.
 
     A neuron updates as u <- sat((u >> 1) + ((x + bias) << fraction_bits)) and fires and resets to 0 at u >= theta,
-    where sat clips to `potential_bits` (signed). Halving by a shift is tau = 2; fraction_bits = timesteps - 1 loses
-    nothing, with fewer the halving floors. x, the sum of weight times input value, must fit `accumulator_bits`
-    (signed).
+    where sat clips to `potential_bits` (signed); a layer's `Membrane` may have it leak and reset in another way.
+    Halving by a shift is tau = 2; fraction_bits = timesteps - 1 loses nothing, with fewer the halving floors. x, the
+    sum of weight times input value, must fit `accumulator_bits` (signed).
 
     neuron `relu`: no potentials (fraction_bits and potential_bits are 0), one timestep; see `Requant`.
     """
@@ -46,8 +52,8 @@ class Weights:
 
     Row r = input * taps + tap holds outputs[pointers[r] : pointers[r + 1]], ascending, and their values.
     pointers: int64[inputs * taps + 1].  outputs: uint16[nonzeros].
-    values: int8[nonzeros], never 0; None in a foreign trace that knows the pattern only.
-    tap = ky * kernel + kx of a correlation: output (y, x) reads input (y + ky - pad, x + kx - pad). Linear: one tap.
+    values: int8[nonzeros], never 0; None in a replay that knows the pattern only.
+    tap = ky * kernel width + kx of a correlation (see `Window`). Linear: one tap.
     """
 
     input_channels: int
@@ -97,6 +103,66 @@ class Requant:
     shift: NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class Membrane:
+    """How a layer's membranes leak and reset (V1): u <- sat(((u x decay) >> 8) + ((x + bias) << fraction_bits)).
+
+    decay: what is left of a potential after a timestep, in 1/256: 1 to 256. 128 is exactly u >> 1, 256 no leak.
+    reset_by: int32[channels] (attention: one entry), 1 to the largest potential: a spike leaves u - reset_by, in the
+    cycle in which it is fired; None: it leaves 0.
+
+    Foreign neurons: integrate-and-fire is decay 256. A leaky one of spikingjelly is decay 256 (1 - 1/tau), with
+    decay_input theta x tau in place of dividing x. Its soft reset is reset_by = theta. snntorch's Leaky subtracts a
+    timestep later, mem[t] = beta mem[t-1] + x - s[t-1] thr: decay 256 beta, and reset_by = theta / beta at once.
+    """
+
+    decay: int = KEEP_HALF
+    reset_by: NDArray[np.int32] | None = None
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether the leak takes a multiplier: halving is wiring, keeping everything is nothing."""
+        return self.decay not in (KEEP_HALF, KEEP_ALL)
+
+
+@dataclass(frozen=True)
+class Window:
+    """What an output of a convolution or pool sees: height x width inputs of a map that zeros surround.
+
+    Output (y, x) reads input (y x stride + ky - pad_y, x x stride + kx - pad_x) at (ky, kx), so that along each axis
+    outputs = (inputs + 2 pad - kernel) // stride + 1. The stride is that of both axes. The whole map, without padding,
+    is the window of a fully connected layer; (1, k) on a map of height 1 that of a one-dimensional convolution.
+    """
+
+    height: int
+    width: int
+    stride: int = 1
+    pad_y: int = 0
+    pad_x: int = 0
+
+    @property
+    def taps(self) -> int:
+        """Positions of the kernel."""
+        return self.height * self.width
+
+    def outputs(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of what it makes of a map of that size."""
+        return (
+            (height + 2 * self.pad_y - self.height) // self.stride + 1,
+            (width + 2 * self.pad_x - self.width) // self.stride + 1,
+        )
+
+    def over(self, inner: "Window") -> "Window":
+        """What an output of this window sees of a map through `inner`, whose outputs are its inputs."""
+        return Window(
+            (self.height - 1) * inner.stride + inner.height,
+            (self.width - 1) * inner.stride + inner.width,
+            self.stride * inner.stride,
+            self.pad_y * inner.stride + inner.pad_y,
+            self.pad_x * inner.stride + inner.pad_x,
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layer:
     """A step of the network: reads stream `source`, writes stream `target`.
@@ -111,24 +177,53 @@ class Layer:
     selector: int = -1
     residual: str = ""
 
+    @property
+    def geometry(self) -> Window:
+        """What an output sees of the source's map; of all layers but convolutions and pools its own token."""
+        return Window(1, 1)
+
+    def outputs(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of its target, given those of its source."""
+        return self.geometry.outputs(height, width)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Conv(Layer):
-    """Square convolution, stride 1, zero padding kernel // 2, then a neuron per output position and channel.
+    """Convolution, then a neuron per output position and channel.
 
-    bias, theta: int32[output channels], in units of the integer sum and of the potential.
-    requant: in place of theta where neurons are `relu`.
+    window: None: a square kernel of odd side at stride 1, zero padding kernel // 2, so that the map keeps its size.
+    pooled: a window over the map of the integer sums: a neuron takes the largest sum that its window sees (C4). What
+    lies in the padding takes no part. The bias is added behind it; adding it before would be the same.
+    bias, theta: int32[output channels], in units of the integer sum and of the potential; None where a replay does not
+    know them.
+    requant: in place of theta where neurons are `relu`.  membrane: None: decay 128, and a spike leaves 0.
     """
 
     weights: Weights
-    bias: NDArray[np.int32]
+    bias: NDArray[np.int32] | None
     theta: NDArray[np.int32] | None = None
     requant: Requant | None = None
+    membrane: Membrane | None = None
+    window: Window | None = None
+    pooled: Window | None = None
 
     @property
-    def kernel(self) -> int:
-        """Side of the kernel; taps = kernel squared."""
-        return round(self.weights.taps**0.5)
+    def geometry(self) -> Window:
+        """The window of the convolution itself."""
+        if self.window is not None:
+            return self.window
+        side = round(self.weights.taps**0.5)
+        return Window(side, side, 1, side // 2, side // 2)
+
+    @property
+    def reach(self) -> Window:
+        """What a neuron sees of the source: where sums are pooled, the convolution's windows of all of them."""
+        return self.geometry if self.pooled is None else self.pooled.over(self.geometry)
+
+    def outputs(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of its target, given those of its source."""
+        made = self.geometry.outputs(height, width)
+        return made if self.pooled is None else self.pooled.outputs(*made)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,22 +231,36 @@ class Linear(Layer):
     """Fully connected over channels, the same for every token, then a neuron per output channel and token.
 
     The fused q, k, v projection is one such layer of 3 x width outputs: q rows, then k, then v.
-    bias, theta: int32[output channels].  requant: in place of theta where neurons are `relu`.
+    bias, theta: int32[output channels].  requant, membrane: as in a convolution.
     """
 
     weights: Weights
-    bias: NDArray[np.int32]
+    bias: NDArray[np.int32] | None
     theta: NDArray[np.int32] | None = None
     requant: Requant | None = None
+    membrane: Membrane | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pool(Layer):
-    """Max pooling, of a binary stream OR: 3 x 3 windows, stride 2, padding 1."""
+    """Pooling over square windows: the largest value (of a binary stream OR), or with form `sum` their sum.
+
+    A sum is the integer stream of average pooling: what divides it, 1 / kernel^2, belongs into the next layer's scale.
+    window: in place of kernel, stride and padding where it is not square, as for maps of height 1.
+    """
 
     kernel: int = 3
     stride: int = 2
     padding: int = 1
+    form: PoolForm = "max"
+    window: Window | None = None
+
+    @property
+    def geometry(self) -> Window:
+        """The window."""
+        if self.window is not None:
+            return self.window
+        return Window(self.kernel, self.kernel, self.stride, self.padding, self.padding)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,12 +289,17 @@ class Attention(Layer):
     """Spiking self-attention without softmax: (Q K^T) V per head on spikes, then a neuron on the raw integer sums.
 
     source has 3 x width channels (q, k, v, each heads x head width); target has width channels. Keys and values are
-    the kept tokens only; theta is one threshold for all channels (paper: 2^F * 8 at scale 1/8 and v_th 1/2).
+    the kept tokens only; theta is one threshold for all channels (paper: 2^F * 8 at scale 1/8 and v_th 1/2), 0 where a
+    replay does not know it.
     Where neurons are `relu` the product that `order` names is requantised by `inner`, the outcome by `requant` (M6).
+    form `hadamard` (Spike-Driven Transformer V1): a neuron per channel, not per token, takes the number of kept tokens
+    whose k and v both spike, and its spike lets the q of every token through: out[t, c] = q[t, c] AND fired[c].
     """
 
     heads: int
     theta: int = 0
+    form: AttentionForm = "product"
+    membrane: Membrane | None = None
     order: ProductOrder = ""
     inner: Requant | None = None
     requant: Requant | None = None
@@ -200,6 +314,25 @@ class Head(Layer):
 
     weights: Weights
     bias: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostWork:
+    """What the chip cannot do and its host does instead: counted and said, never part of cycles or energy.
+
+    name: path of the module that does it in the model.  operation: what it does there, such as "softmax".
+    operations: per image, in `unit`: a matrix product's multiply-accumulates, else one per element that is made.
+    bytes_in, bytes_out: per image, what goes to the host and what comes back.
+    after: name of the layer before it; "" in front of the first.
+    """
+
+    name: str
+    operation: str
+    operations: int
+    unit: HostUnit = "elementwise"
+    bytes_in: int = 0
+    bytes_out: int = 0
+    after: str = ""
 
 
 LAYER_KINDS: dict[str, type[Layer]] = {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .trace import ACTIVATION_MAX, InputKind, Numerics, ProductOrder, Requant
+from .trace import ACTIVATION_MAX, KEEP_HALF, InputKind, Membrane, Numerics, ProductOrder, Requant
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -23,10 +23,11 @@ _SIGNIFICANT = 14  # a multiplier lies from 2^14 to 2^15
 
 
 class Lif:
-    """Leaky integrate-and-fire, tau = 2. potential_bits: as in `builder.Style`."""
+    """Leaky integrate-and-fire, tau = 2 until `behave`. potential_bits: as in `builder.Style`."""
 
     kind: InputKind = "binary"
     largest = 1
+    _decay, _share = KEEP_HALF, 0
 
     def __init__(self, density: float, fraction_bits: int, potential_bits: int | None) -> None:
         self.density, self.fraction_bits, self.potential_bits = density, fraction_bits, potential_bits
@@ -37,13 +38,17 @@ class Lif:
         bits = self.potential_bits or self._reached.bit_length() + 1
         return Numerics(fraction_bits=self.fraction_bits, potential_bits=bits, neuron="lif", **widths)
 
+    def behave(self, decay: int, share: int) -> None:
+        """How the neurons of layers to come leak, and reset: by so many 1/256 of their threshold; 0: to 0."""
+        self._decay, self._share = decay, share
+
     def tune(self, sums: Ints, rng: np.random.Generator) -> tuple[NDArray[np.int32], Parameters]:
         """Of a few biases that with the evenest firing over time, and thresholds to match."""
         spread = max(1.0, float(sums[:1].std()))
         jitter = rng.normal(0, spread / 4, sums.shape[-1])
         tried = [self._tuned(sums, np.rint(jitter + shift * spread).astype(np.int32)) for shift in _SHIFTS]
         _, bias, theta = min(tried, key=lambda one: one[0])
-        return bias, {"theta": theta}
+        return bias, {"theta": theta} | self._membrane(theta)
 
     def multiply(self, queries: Floats, keys: Floats, values: Floats, order: ProductOrder) -> tuple[Ints, Parameters]:
         """(Q K^T) V of arrays [..., tokens, head width]; any order gives the same."""
@@ -51,13 +56,29 @@ class Lif:
 
     def tune_attention(self, sums: Ints) -> Parameters:
         """One threshold for all channels."""
-        return {"theta": int(self._tuned(sums, 0)[2].mean())}
+        theta = int(self._tuned(sums, 0)[2].mean())
+        return {"theta": theta} | self._membrane(np.array([theta]))
 
     def run(self, drive: Ints, parameters: Parameters) -> NDArray[np.uint8]:
         """Rule V1 over time (axis 1)."""
         spikes, reached = self._fire(drive, parameters["theta"])
         self._reached = max(self._reached, reached)
         return spikes.astype(np.uint8)
+
+    def _membrane(self, theta: NDArray[Any]) -> Parameters:
+        """The layer's field, where it is not what a layer without it does."""
+        if (self._decay, self._share) == (KEEP_HALF, 0):
+            return {}
+        reset_by = self._reset_by(theta) if self._share else None
+        if reset_by is not None:
+            self._reached = max(self._reached, int(reset_by.max()))
+        return {"membrane": Membrane(self._decay, reset_by)}
+
+    def _reset_by(self, theta: NDArray[Any]) -> NDArray[np.int32]:
+        """A share of the threshold that no potential is too small for."""
+        highest = 2 ** ((self.potential_bits or 32) - 1) - 1
+        reset_by: NDArray[np.int32] = np.clip(theta.astype(np.int64) * self._share >> 8, 1, highest).astype(np.int32)
+        return reset_by
 
     def largest_with(self, residual: int) -> int:
         """The largest value of a spike and a residual's."""
@@ -87,15 +108,16 @@ class Lif:
         """(spikes, the largest size of a potential)."""
         bits = self.potential_bits
         top = 2 ** (bits - 1) - 1 if bits else _NO_LIMIT
+        reset_by = self._reset_by(np.asarray(theta))
         potential = np.zeros_like(drive[:, 0])
         spikes = np.zeros(drive.shape, np.bool_)
         reached = 0
         for step in range(drive.shape[1]):
-            potential = (potential >> 1) + (drive[:, step] << self.fraction_bits)
+            potential = (potential * self._decay >> 8) + (drive[:, step] << self.fraction_bits)
             np.clip(potential, -top - 1, top, out=potential)
             reached = max(reached, int(potential.max()), -int(potential.min()))
-            spikes[:, step] = potential >= theta
-            potential[spikes[:, step]] = 0
+            fired = spikes[:, step] = potential >= theta
+            potential[fired] = (potential - reset_by)[fired] if self._share else 0
         return spikes, reached
 
 

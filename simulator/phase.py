@@ -10,7 +10,7 @@ from .hardware import Chip
 from .kernels.encoder import Flits, Rows, encode
 from .kernels.totals import Totals, add_flits
 from .placement import LayerPlan, Placement
-from .trace import Conv, Head, Linear
+from .trace import Conv, Head, Linear, Pool
 
 NO_VALUES = np.zeros(0, np.uint8)
 
@@ -34,6 +34,14 @@ def list_tokens(placement: Placement, plan: LayerPlan, image: int, counted: bool
     skips = policy == "skip" or isinstance(plan.layer, Head) or (counted and policy == "gate")
     selector = plan.layer.selector if skips else -1
     return np.flatnonzero(placement.trace.kept_mask(selector, plan.source.tokens)[image])
+
+
+def list_made(plan: LayerPlan, work: Work) -> NDArray[np.int64]:
+    """int64[outputs]: places of the target that a layer makes: all of them behind a window, else those it works on."""
+    if isinstance(plan.layer, (Conv, Pool)):
+        assert plan.target is not None
+        return np.arange(plan.target.tokens)
+    return work.tokens
 
 
 def list_work(chip: Chip, tokens: NDArray[np.int64], timesteps: int) -> Work:
@@ -123,11 +131,11 @@ def sweep_cycles(placement: Placement, plan: LayerPlan, work: Work) -> NDArray[n
 
 
 def sweeps_of(plan: LayerPlan, work: Work) -> NDArray[np.int64]:
-    """C4: int64[steps], timesteps x outputs that each step closes."""
+    """C4: int64[steps], timesteps x words, for each group of neurons, that the sweep of each step reads."""
     sweeps = np.zeros(len(work.token), np.int64)
     if isinstance(plan.layer, Conv):
         assert plan.stored is not None
-        return plan.stored.taps.closes[work.token] * work.length
+        return plan.stored.taps.sweeps[work.token] * work.length
     if isinstance(plan.layer, Linear):
         return work.length
     if isinstance(plan.layer, Head):
@@ -136,7 +144,7 @@ def sweeps_of(plan: LayerPlan, work: Work) -> NDArray[np.int64]:
 
 
 def sweep_length(placement: Placement, plan: LayerPlan) -> NDArray[np.int64]:
-    """C4: int64[consumers], cycles per closed output and timestep."""
+    """C4: int64[consumers], cycles per timestep and output that a sweep reads: groups of neurons."""
     assert plan.phase is not None
     if plan.stored is None:
         return np.zeros(len(plan.phase.consumers.routers), np.int64)

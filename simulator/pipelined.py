@@ -13,9 +13,9 @@ from .kernels.encoder import Flits
 from .kernels.schedule import NONE, UNKNOWN, Jobs
 from .layer_time import Timing, attention_cycles, selector_cycles, time_job
 from .phase import consumer_of, encode_phase, list_tokens, list_work
-from .placement import LayerPlan, Placement
+from .placement import Placement
 from .program import Outcome, Part, Ties, causes_of, number_steps, run
-from .trace import Attention, Conv, Head, Linear, Pool, Select
+from .trace import Attention, Head, Pool, Select
 from .verify import Tally, check_layer
 
 Need = tuple[int, int]  # (moment, delay behind it)
@@ -290,16 +290,9 @@ def _readiness(pipeline: Pipeline, part: Part, router: NDArray[np.int32], steps:
     assert made.plan.phase is not None
     consumer = np.searchsorted(made.plan.phase.consumers.routers, router)
     number = _number_closing(made, placement)
-    closing = steps.token if isinstance(layer, Linear) else closing_token(made.plan, steps.token)
+    assert made.plan.stored is not None
+    closing = made.plan.stored.taps.closing[steps.token]
     return pipeline.release[writer][consumer] + number[steps.image, steps.first, closing]
-
-
-def closing_token(plan: LayerPlan, token: NDArray[np.int64]) -> NDArray[np.int64]:
-    """C4: the input token whose end closes an output of a convolution."""
-    assert isinstance(plan.layer, Conv)
-    y, x = np.divmod(token, plan.source.width)
-    pad = plan.layer.kernel // 2
-    return np.minimum(y + pad, plan.source.height - 1) * plan.source.width + np.minimum(x + pad, plan.source.width - 1)
 
 
 def _number_closing(part: Part, placement: Placement) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ refused with the numbers. Rules P, R and F2 of ARCHITECTURE.md.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,25 +15,13 @@ from numpy.typing import NDArray
 from .cuts import Cut, Home, lay_out
 from .hardware import Chip
 from .kernels.weight_memory import BITMAP, CSR, DENSE, EventCosts, RowFormat, RowSizes, measure_events, measure_rows
-from .trace import ACTIVATION_MAX, Attention, Conv, Head, Layer, Linear, Pool, Select, Stream, Trace, Weights
+from .ranges import largest_values
+from .taps import Taps, find_taps
+from .trace import Attention, Conv, Head, Layer, Linear, Pool, Select, Stream, Trace, Weights
 from .wiring import Consumers, Phase, plan_phase
 
 FORMATS = {"dense": DENSE, "bitmap": BITMAP, "csr": CSR}
 KEPT_CHIPS = 4  # whose stored weights a trace remembers
-
-
-@dataclass(frozen=True)
-class Taps:
-    """Which kernel taps stay inside the map (R5).
-
-    border: int32[tokens], class of each token.  valid: bool[classes, taps].
-    reach: int64[taps], output position minus input position.  closes: int32[tokens], outputs that a token closes (C4).
-    """
-
-    border: NDArray[np.int32]
-    valid: NDArray[np.bool_]
-    reach: NDArray[np.int64]
-    closes: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -120,27 +108,6 @@ def place(trace: Trace, chip: Chip, cuts: Mapping[str, Iterable[int]] | None = N
     return placement
 
 
-def largest_values(trace: Trace) -> dict[str, int]:
-    """Largest value that each stream can hold by its making: 1 per spike, plus its residual's; pixels by their bits.
-
-    255 for all activations (M2).
-    """
-    largest: dict[str, int] = {}
-    for stream in trace.streams.values():
-        if stream.kind == "real":
-            largest[stream.name] = 2 ** (trace.numerics.pixel_bits - 1)
-        elif trace.numerics.neuron == "relu":
-            largest[stream.name] = ACTIVATION_MAX
-        elif stream.events is not None and stream.events.values is not None and len(stream.events.values):
-            largest[stream.name] = int(stream.events.values.max())
-        else:
-            largest[stream.name] = 1
-    for layer in trace.layers:
-        if layer.target and trace.numerics.neuron == "lif":
-            largest[layer.target] = 1 + (largest[layer.residual] if layer.residual else 0)
-    return largest
-
-
 def _plan_layer(trace: Trace, chip: Chip, layer: Layer, cut: Cut | None, homes: dict[str, Home]) -> LayerPlan:
     source = trace.streams[layer.source]
     parts: dict[str, Any] = {"layer": layer, "source": source, "target": trace.streams.get(layer.target), "cut": cut}
@@ -220,7 +187,7 @@ def store_weights(
     layer = trace.layer(name)
     assert isinstance(layer, (Conv, Linear, Head))
     source, weights = trace.streams[layer.source], layer.weights
-    taps = find_taps(source.height, source.width, layer.kernel if isinstance(layer, Conv) else 1)
+    taps = find_taps(source.height, source.width, layer.geometry, layer.pooled if isinstance(layer, Conv) else None)
     first = np.array([0, weights.output_channels] if by_token else bounds)
     rows = measure_rows(layout, weights.pointers, weights.outputs, first)
     costs = measure_events(layout, rows, weights.outputs, first, taps.valid, weights.input_channels, batch)
@@ -242,29 +209,4 @@ def row_format(chip: Chip, lanes: int) -> RowFormat:
         core.weight_banks,
         lanes,
         core.accumulator_banks,
-    )
-
-
-@cache
-def find_taps(height: int, width: int, kernel: int) -> Taps:
-    """The border classes of a map under a kernel x kernel convolution with padding kernel // 2 (R5, C4)."""
-    pad = kernel // 2
-
-    def along(size: int) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
-        at = np.arange(size)
-        inside = (at[:, None] - np.arange(kernel) + pad >= 0) & (at[:, None] - np.arange(kernel) + pad < size)
-        closes = np.bincount(np.minimum(at + pad, size - 1), minlength=size).astype(np.int32)
-        return inside, closes
-
-    rows, closed_rows = along(height)
-    columns, closed_columns = along(width)
-    pattern = (rows[:, None, :, None] & columns[None, :, None, :]).reshape(height * width, kernel * kernel)
-    valid, border = np.unique(pattern, axis=0, return_inverse=True)
-    ky, kx = np.divmod(np.arange(kernel * kernel), kernel)
-    reach = (pad - ky) * width + (pad - kx)
-    return Taps(
-        border.reshape(-1).astype(np.int32),
-        np.ascontiguousarray(valid),
-        reach.astype(np.int64),
-        (closed_rows[:, None] * closed_columns[None, :]).reshape(-1),
     )

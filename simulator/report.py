@@ -22,7 +22,7 @@ from .files import write_text
 from .hardware import Chip
 from .sram import check_access_times
 from .timeline import Timeline
-from .trace import Trace
+from .trace import HostWork, Level, Trace
 
 SCHEMA_VERSION = 2
 
@@ -35,6 +35,7 @@ class Report:
 
     Quantities are of all simulated images together unless a name says otherwise; `latency_s` is of one image, the mean.
     per_weight: what each layer spends on a surviving weight, by name; layers without weights are left out.
+    level, replay_reason, host: the trace's; host work is in no other number.
     """
 
     activity: Activity
@@ -46,6 +47,9 @@ class Report:
     trace_sha256: str
     trace_provenance: dict[str, str]
     per_weight: dict[str, PerWeight]
+    level: Level = "exact"
+    replay_reason: str = ""
+    host: tuple[HostWork, ...] = ()
 
     @property
     def cycles(self) -> int:
@@ -163,6 +167,9 @@ class Report:
             "synaptic_events": self.synaptic_events,
             "saturations": self.activity.saturations,
             "accuracy": self.accuracy,
+            "level": self.level,
+            "replay_reason": self.replay_reason,
+            "host": [vars(work) for work in self.host],
             "placement": {name: list(cut) for name, cut in self.activity.cuts.items()},
             "layers": self._layers(),
             "provenance": self._provenance(),
@@ -291,6 +298,9 @@ def _report(
         trace_sha256=trace.sha256,
         trace_provenance=dict(part.provenance),
         per_weight=price_weights(part, chip, table, activity),
+        level=part.level,
+        replay_reason=part.replay_reason,
+        host=part.host,
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .builder import Builder, Style
 from .errors import UserError, nearest
-from .trace import SelectForm, Trace
+from .trace import SelectForm, Trace, Window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,7 @@ class Recipe(Style):
     """A spiking transformer: convolutions with pools, then `depth` blocks with a selector before all but the first.
 
     sps: output channels of the convolutions; the last is the embedding. pools: those of them with a pool behind.
+    pool_sums: these pools lie in front of the neurons, on the sums (C10), as in spikingjelly's Spikformer.
     The last convolution is added to its input where the shapes agree and no pool follows. keep: ratio of tokens per
     selector, the i-th leaves int(tokens x keep^i); 1 means no selectors.
     """
@@ -28,6 +29,7 @@ class Recipe(Style):
     width: int = 8
     sps: tuple[int, ...] = (8, 16, 16)
     pools: tuple[int, ...] = (1,)
+    pool_sums: bool = False
     kernel: int = 3
     depth: int = 2
     heads: int = 2
@@ -63,8 +65,9 @@ def synthetic_trace(recipe: Recipe | None = None, **changes: Any) -> Trace:
     for index, channels in enumerate(recipe.sps):
         last = index > 0 and index == len(recipe.sps) - 1 and index not in recipe.pools
         residual = stream if last and builder.streams[stream].channels == channels else ""
-        stream = builder.conv(f"sps{index}", stream, channels, recipe.kernel, residual)
-        if index in recipe.pools:
+        pooled = Window(3, 3, 2, 1, 1) if recipe.pool_sums and index in recipe.pools else None
+        stream = builder.conv(f"sps{index}", stream, channels, recipe.kernel, residual, pooled)
+        if index in recipe.pools and pooled is None:
             stream = builder.pool(f"pool{index}", stream)
     width, tokens = recipe.sps[-1], builder.streams[stream].tokens
     for block in range(recipe.depth):
@@ -76,7 +79,8 @@ def synthetic_trace(recipe: Recipe | None = None, **changes: Any) -> Trace:
         wide = builder.linear(f"block{block}.fc1", stream, recipe.mlp_ratio * width)
         stream = builder.linear(f"block{block}.fc2", wide, width, stream)
     builder.head("head", stream, recipe.classes)
-    return builder.trace(recipe=str(asdict(recipe)))
+    told = {key: value for key, value in asdict(recipe).items() if value or key != "pool_sums"}  # which came later
+    return builder.trace(recipe=str(told))
 
 
 def mlp_trace(recipe: MlpRecipe | None = None, **changes: Any) -> Trace:

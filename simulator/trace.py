@@ -22,43 +22,63 @@ from numpy.typing import NDArray
 from .files import checksum, load_tensors, save_tensors
 from .layers import (
     ACTIVATION_MAX,
+    DECAY_BITS,
+    KEEP_ALL,
+    KEEP_HALF,
     LAYER_KINDS,
     MULTIPLIER_MAX,
     SHIFT_MAX,
+    SIZE_MAX,
     TABLE_ENTRIES,
     Attention,
+    AttentionForm,
     Conv,
     Head,
+    HostUnit,
+    HostWork,
     Layer,
     Linear,
+    Membrane,
     Neuron,
     Numerics,
     Pool,
+    PoolForm,
     ProductOrder,
     Requant,
     Select,
     SelectForm,
     Weights,
+    Window,
 )
 
 __all__ = [
     "ACTIVATION_MAX",
+    "DECAY_BITS",
+    "KEEP_ALL",
+    "KEEP_HALF",
     "KIND",
     "LAYER_KINDS",
     "MULTIPLIER_MAX",
     "SHIFT_MAX",
+    "SIZE_MAX",
     "TABLE_ENTRIES",
     "VERSION",
     "Attention",
+    "AttentionForm",
     "Conv",
     "Events",
     "Head",
+    "HostUnit",
+    "HostWork",
     "InputKind",
     "Layer",
+    "Level",
     "Linear",
+    "Membrane",
     "Neuron",
     "Numerics",
     "Pool",
+    "PoolForm",
     "ProductOrder",
     "Requant",
     "Select",
@@ -66,6 +86,7 @@ __all__ = [
     "Stream",
     "Trace",
     "Weights",
+    "Window",
     "load_trace",
     "save_trace",
 ]
@@ -73,6 +94,7 @@ __all__ = [
 KIND, VERSION = "trace", 1
 
 InputKind = Literal["real", "integer", "binary"]
+Level = Literal["exact", "replay"]
 
 
 @dataclass(frozen=True)
@@ -92,11 +114,12 @@ class Events:
     def from_dense(dense: NDArray[Any]) -> "Events":
         """Events of an integer array dense[..., channels] whose leading axes, flattened, are the rows."""
         flat = dense.reshape(-1, dense.shape[-1])
-        rows, channels = np.nonzero(flat)
+        spiking = flat != 0
+        at = np.flatnonzero(spiking)
         offsets = np.zeros(flat.shape[0] + 1, np.int64)
-        np.cumsum(np.bincount(rows, minlength=flat.shape[0]), out=offsets[1:])
-        values = flat[rows, channels].astype(np.uint8)
-        return Events(offsets, channels.astype(np.uint16), None if (values == 1).all() else values)
+        np.cumsum(np.count_nonzero(spiking, axis=1), out=offsets[1:])
+        values = flat.reshape(-1)[at].astype(np.uint8)
+        return Events(offsets, (at % flat.shape[1]).astype(np.uint16), None if (values == 1).all() else values)
 
     def to_dense(self, channels: int) -> NDArray[np.uint8]:
         """The inverse of `from_dense`: uint8[rows, channels]."""
@@ -110,7 +133,8 @@ class Events:
 class Stream:
     """A named population of spikes on a grid of height x width tokens.
 
-    kind `real` is the pixel stream: it has no events, its values are `Trace.pixels`.
+    kind `real` is the pixel stream: it has no events, its values are `Trace.pixels`. Of a replay nobody may have
+    recorded what a layer made: a stream that only pools read, or nothing, may be without events.
     """
 
     name: str
@@ -130,9 +154,14 @@ class Stream:
 class Trace:
     """An integer network and what it did on some images; see the module's text.
 
+    level: `exact`, the network is all here, and a chip that computes it reproduces every spike and logit; `replay`,
+    spikes and sparsity are real, but values are not reproduced: of weights only the pattern may be known, biases,
+    thresholds and what feeds nothing may be missing, and logits are the model's own.
+    replay_reason: what keeps a replay from being exact, in a sentence.
     pixels: int8[images, channels, height, width], zero-point 0, or None where a foreign trace has none.
     kept: one uint16[images, keep] per selector: original ids of the kept tokens, ascending.
-    logits: int64[images, classes].  labels: int64[images], or None where unknown.
+    logits: int64[images, classes]; without a head spike counts: what each channel of the last layer's target adds up to
+    over the timesteps and the tokens that are left.  labels: int64[images], or None where unknown.
     """
 
     numerics: Numerics
@@ -145,6 +174,9 @@ class Trace:
     labels: NDArray[np.int64] | None = None
     shadow: bool = True
     provenance: Mapping[str, str] = field(default_factory=dict)
+    level: Level = "exact"
+    replay_reason: str = ""
+    host: tuple[HostWork, ...] = ()
 
     def __post_init__(self) -> None:
         from .trace_check import check_trace

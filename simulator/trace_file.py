@@ -7,10 +7,34 @@ from typing import Any
 import numpy as np
 
 from .errors import UserError
-from .trace import LAYER_KINDS, Events, Numerics, Requant, Stream, Trace, Weights
+from .trace import LAYER_KINDS, Events, HostWork, Membrane, Numerics, Requant, Stream, Trace, Weights, Window
 
-# Fields that ReLU networks and tables brought; left out at these values, so that other traces keep their checksums.
-_ABSENT = {"neuron": "lif", "requant": None, "inner": None, "order": "", "table": None}
+# Fields that came later; left out at these values, so that other traces keep their checksums. The forms are those of
+# attention and of pools.
+_ABSENT: dict[str, Any] = {
+    "neuron": "lif",
+    "requant": None,
+    "inner": None,
+    "order": "",
+    "table": None,
+    "membrane": None,
+    "reset_by": None,
+    "form": ("product", "max"),
+    "window": None,
+    "pooled": None,
+}
+
+# What a file nests under a field of this name.
+_NESTED = {
+    "weights": Weights,
+    "hidden": Weights,
+    "events": Events,
+    "requant": Requant,
+    "inner": Requant,
+    "membrane": Membrane,
+    "window": Window,
+    "pooled": Window,
+}
 
 
 def _stored(item: Any) -> dict[str, Any]:
@@ -20,6 +44,8 @@ def _stored(item: Any) -> dict[str, Any]:
 
 
 def _same(value: Any, absent: Any) -> bool:
+    if isinstance(absent, tuple):
+        return isinstance(value, str) and value in absent
     return not isinstance(value, np.ndarray) and bool(value == absent)
 
 
@@ -32,7 +58,7 @@ def flatten_trace(trace: Trace) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         for key, value in _stored(item).items():
             if isinstance(value, np.ndarray):
                 tensors[f"{prefix}/{key}"] = value
-            elif isinstance(value, (Weights, Events, Requant)):
+            elif isinstance(value, tuple(_NESTED.values())):
                 plain[key] = put(f"{prefix}/{key}", value)
             else:
                 plain[key] = value
@@ -49,6 +75,10 @@ def flatten_trace(trace: Trace) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "shadow": trace.shadow,
         "provenance": dict(trace.provenance),
     }
+    if trace.level != "exact":
+        header |= {"level": trace.level, "replay_reason": trace.replay_reason}
+    if trace.host:
+        header["host"] = [vars(work) for work in trace.host]
     tensors |= {f"kept/{index}": kept for index, kept in enumerate(trace.kept)}
     for name in ("pixels", "logits", "labels"):
         array = getattr(trace, name)
@@ -75,6 +105,9 @@ def restore_trace(where: str, tensors: Mapping[str, np.ndarray], header: Mapping
             labels=tensors.get("labels"),
             shadow=header["shadow"],
             provenance=header["provenance"],
+            level=header.get("level", "exact"),
+            replay_reason=header.get("replay_reason", ""),
+            host=tuple(HostWork(**plain) for plain in header.get("host", ())),
         )
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
@@ -83,14 +116,13 @@ def restore_trace(where: str, tensors: Mapping[str, np.ndarray], header: Mapping
 
 
 def _restore(kind: type[Any], prefix: str, plain: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Any:
-    nested = {"weights": Weights, "hidden": Weights, "events": Events, "requant": Requant, "inner": Requant}
     arguments: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
         value = plain.get(field.name)
         if f"{prefix}/{field.name}" in tensors:
             arguments[field.name] = tensors[f"{prefix}/{field.name}"]
-        elif field.name in nested and isinstance(value, Mapping):
-            arguments[field.name] = _restore(nested[field.name], f"{prefix}/{field.name}", value, tensors)
+        elif field.name in _NESTED and isinstance(value, Mapping):
+            arguments[field.name] = _restore(_NESTED[field.name], f"{prefix}/{field.name}", value, tensors)
         elif field.name in plain:
             arguments[field.name] = value
     return kind(**arguments)

@@ -14,11 +14,25 @@ from .activity import Verified
 from .errors import UserError
 from .kernels.encoder import Flits
 from .kernels.neuron_array import Values, deliver_all, deliver_pixels, fire, requantise
-from .phase import Work
+from .phase import Work, list_made
 from .placement import LayerPlan, Placement
-from .trace import ACTIVATION_MAX, Attention, Conv, Head, Linear, Pool, Requant, Select, Stream, Trace
+from .trace import (
+    ACTIVATION_MAX,
+    Attention,
+    Conv,
+    Head,
+    Linear,
+    Membrane,
+    Pool,
+    Requant,
+    Select,
+    Stream,
+    Trace,
+    Window,
+)
 
 Sums = NDArray[np.int64]
+LOWEST = int(np.iinfo(np.int64).min)  # below every sum
 
 
 @dataclass
@@ -37,16 +51,15 @@ class Tally:
 
 
 def check_verifiable(trace: Trace) -> None:
-    """Raise UserError where a layer's weights are known by pattern only, so that nothing can be computed."""
-    for layer in trace.layers:
-        if isinstance(layer, (Conv, Linear, Head)) and layer.weights.values is None:
-            raise UserError(f"layer {layer.name!r} has a pattern of weights but no values: it cannot be verified")
+    """Raise UserError where the trace is a replay, whose values nobody can recompute."""
+    if trace.level == "replay":
+        raise UserError(f"verify: the trace is a replay, its values cannot be computed again: {trace.replay_reason}")
 
 
 def new_sums(placement: Placement, plan: LayerPlan) -> Sums:
     """Accumulators for one image: int64[timestep x token, outputs]; select: [token, channels]; head: [1, classes]."""
     layer, source = plan.layer, plan.source
-    places = placement.trace.numerics.timesteps * source.tokens
+    places = placement.trace.numerics.timesteps * _places(plan)
     if isinstance(layer, Head):
         return np.zeros((1, layer.weights.output_channels), np.int64)
     if isinstance(layer, Select):
@@ -56,11 +69,20 @@ def new_sums(placement: Placement, plan: LayerPlan) -> Sums:
     return np.zeros((places, source.channels), np.int64)
 
 
+def _places(plan: LayerPlan) -> int:
+    """Places of a layer's sums in one timestep: a convolution's outputs, pooled or not, else those of its target."""
+    if isinstance(plan.layer, Conv):
+        assert plan.stored is not None
+        return plan.stored.taps.outputs
+    return plan.source.tokens if plan.target is None else plan.target.tokens
+
+
 def values_of(placement: Placement, plan: LayerPlan, work: Work, sums: Sums) -> Values:
     """What the kernels need to add up the numbers of a layer into `sums`."""
-    stored, phase, tokens = plan.stored, plan.phase, plan.source.tokens
+    stored, phase, places = plan.stored, plan.phase, _places(plan)
     summed = isinstance(plan.layer, (Select, Head))  # over time: all timesteps go to one place
-    slot = work.token if isinstance(plan.layer, Select) else work.first * tokens + work.token
+    base = work.token if stored is None else stored.taps.base[work.token]
+    slot = base if isinstance(plan.layer, Select) else work.first * places + base
     rows: dict[str, Any] = {
         "taps": 1,
         "share": np.zeros((0, 0), np.int64),
@@ -68,7 +90,7 @@ def values_of(placement: Placement, plan: LayerPlan, work: Work, sums: Sums) -> 
         "outputs": np.zeros(0, np.uint16),
         "weights": np.zeros(0, np.int8),
         "valid": np.zeros((0, 0), np.bool_),
-        "reach": np.zeros(0, np.int64),
+        "reach": np.zeros((0, 0), np.int64),
     }
     if stored is not None and stored.weights.values is not None:
         cores = np.arange(placement.chip.cores) if phase is None else phase.consumers.cores
@@ -86,7 +108,7 @@ def values_of(placement: Placement, plan: LayerPlan, work: Work, sums: Sums) -> 
         channels=plan.source.channels,
         **rows,
         slot=np.zeros_like(slot) if isinstance(plan.layer, Head) else slot,
-        stride=0 if summed else tokens,
+        stride=0 if summed else places,
         sums=sums,
     )
 
@@ -105,11 +127,7 @@ def check_layer(placement: Placement, plan: LayerPlan, image: int, work: Work, c
         flits, arrivals, step, consumer = came
         values = values_of(placement, plan, work, sums)
         deliver_all(values, flits, arrivals, step, step + len(work.token), consumer)
-    tokens = work.tokens
-    if isinstance(plan.layer, Pool):
-        assert plan.target is not None
-        tokens = np.arange(plan.target.tokens)
-    compare(placement, plan, image, tokens, sums, tally)
+    compare(placement, plan, image, list_made(plan, work), sums, tally)
 
 
 def convolve_pixels(placement: Placement, plan: LayerPlan, image: int, sums: Sums) -> None:
@@ -117,12 +135,11 @@ def convolve_pixels(placement: Placement, plan: LayerPlan, image: int, sums: Sum
     pixels, stored = placement.trace.pixels, plan.stored
     assert pixels is not None
     assert stored is not None
-    tokens = plan.source.tokens
-    every = np.arange(tokens)
-    once = np.zeros((tokens, sums.shape[1]), np.int64)
+    every = np.arange(plan.source.tokens)
+    once = np.zeros((_places(plan), sums.shape[1]), np.int64)
     values = values_of(placement, plan, Work(every, np.zeros_like(every), np.ones_like(every), every), once)
-    deliver_pixels(values, stored.taps.border, pixels[image].reshape(plan.source.channels, tokens))
-    sums.reshape(-1, tokens, sums.shape[1])[:] = once
+    deliver_pixels(values, stored.taps.border, pixels[image].reshape(plan.source.channels, len(every)))
+    sums.reshape(-1, *once.shape)[:] = once
 
 
 def compare(
@@ -140,10 +157,9 @@ def compare(
         return
     assert plan.target is not None
     if isinstance(layer, Pool):
-        computed = _pool(_dense(trace, plan.source, image), plan.source)
+        computed = _pool(_dense(trace, plan.source, image), plan.source, layer)
     else:
         computed = _fire(trace, plan, image, tokens, sums, tally)
-    tally.neurons += 0 if isinstance(layer, Pool) else computed[:, tokens].size
     tally.spikes += int(np.count_nonzero(computed[:, tokens]))
     if layer.residual:
         computed = _add(trace, computed, _dense(trace, trace.streams[layer.residual], image))
@@ -184,27 +200,52 @@ def _fire(
     trace: Trace, plan: LayerPlan, image: int, tokens: NDArray[np.int64], sums: Sums, tally: Tally
 ) -> NDArray[np.uint8]:
     """V1, M2 on the sums of a layer: uint8[timesteps, tokens, channels]; 0 for tokens that it does not work on."""
-    layer, numerics = plan.layer, trace.numerics
+    layer, timesteps = plan.layer, trace.numerics.timesteps
     assert plan.target is not None
     channels = plan.target.channels
     bias = np.zeros(channels, np.int64)
+    spikes = np.zeros((timesteps, plan.target.tokens, channels), np.uint8)
     if isinstance(layer, Attention):
-        drive = attend(sums.reshape(numerics.timesteps, -1, 3 * channels), layer, _keys(trace, plan, image))
+        qkv = sums.reshape(timesteps, -1, 3 * channels)
+        keys = _keys(trace, plan, image)
+        if layer.form == "hadamard":
+            fired = _neurons(trace, layer, coincidences(qkv, keys), bias, tally)
+            spikes[:, tokens] = qkv[:, tokens, :channels] * fired  # the mask: q AND what its channel fired
+            return spikes
+        drive = attend(qkv, layer, keys)
     else:
         assert isinstance(layer, (Conv, Linear))
-        drive = sums.reshape(numerics.timesteps, -1, channels)
+        drive = sums.reshape(timesteps, -1, channels)
+        if isinstance(layer, Conv) and layer.pooled is not None:  # C4: what the sweep reads of each window
+            rows, columns = layer.geometry.outputs(plan.source.height, plan.source.width)
+            maps = drive.reshape(timesteps, rows, columns, channels)
+            drive = _windowed(maps, layer.pooled, np.maximum, LOWEST).reshape(timesteps, -1, channels)
+        assert layer.bias is not None  # as in all exact traces
         bias = layer.bias.astype(np.int64)
-    worked = np.ascontiguousarray(drive[:, tokens])
-    if layer.requant is not None:
-        fired = _requantised(worked, bias, layer.requant)
-    else:
-        assert layer.theta is not None
-        fired = np.zeros(worked.shape, np.uint8)
-        theta = np.broadcast_to(layer.theta, channels).astype(np.int64)
-        tally.clipped += fire(worked, bias, theta, numerics.fraction_bits, numerics.potential_bits, fired)
-    spikes = np.zeros(drive.shape, np.uint8)
-    spikes[:, tokens] = fired
+    spikes[:, tokens] = _neurons(trace, layer, np.ascontiguousarray(drive[:, tokens]), bias, tally)
     return spikes
+
+
+def _neurons(
+    trace: Trace, layer: Conv | Linear | Attention, drive: Sums, bias: NDArray[np.int64], tally: Tally
+) -> NDArray[np.uint8]:
+    """V1 or M2 on int64[timesteps, places, channels]: what each neuron fires, of the same shape."""
+    tally.neurons += drive.size
+    if layer.requant is not None:
+        return _requantised(drive, bias, layer.requant)
+    assert layer.theta is not None
+    numerics, fired = trace.numerics, np.zeros(drive.shape, np.uint8)
+    theta = np.broadcast_to(layer.theta, len(bias)).astype(np.int64)
+    decay, reset_by = membrane_of(layer, len(bias))
+    tally.clipped += fire(drive, bias, theta, decay, reset_by, numerics.fraction_bits, numerics.potential_bits, fired)
+    return fired
+
+
+def membrane_of(layer: Conv | Linear | Attention, channels: int) -> tuple[int, NDArray[np.int64]]:
+    """V1: decay, and int64[channels], what a spike takes off the potential; 0 where it leaves 0."""
+    membrane = layer.membrane or Membrane()
+    reset_by = 0 if membrane.reset_by is None else membrane.reset_by
+    return membrane.decay, np.broadcast_to(reset_by, channels).astype(np.int64)
 
 
 def _requantised(sums: Sums, bias: NDArray[np.int64], requant: Requant) -> NDArray[np.uint8]:
@@ -240,21 +281,36 @@ def attend(qkv: Sums, layer: Attention, keys: NDArray[np.bool_]) -> Sums:
     return np.ascontiguousarray(product.transpose(0, 2, 1, 3)).reshape(timesteps, tokens, channels // 3)
 
 
+def coincidences(qkv: Sums, keys: NDArray[np.bool_]) -> Sums:
+    """A4: kept tokens that spike in both k and v: int64[timesteps, 1, channels]; `qkv` as in `attend`."""
+    _, k, v = np.split(qkv[:, keys], 3, axis=-1)
+    total: Sums = (k * v).sum(axis=1, keepdims=True)
+    return total
+
+
 def _inner(product: Sums, requant: Requant) -> Sums:
     """M6: the first product as the operand of the second."""
     return _requantised(product, np.zeros(product.shape[-1], np.int64), requant).astype(np.int64)
 
 
-def _pool(spikes: NDArray[np.uint8], source: Stream) -> NDArray[np.uint8]:
-    """S1, M5: the largest of 3 x 3 windows, stride 2, padding 1: uint8[timesteps, tokens, channels]."""
+def _pool(spikes: NDArray[np.uint8], source: Stream, layer: Pool) -> NDArray[np.uint8]:
+    """S1, M5: the largest value of each window, or their sum: uint8[timesteps, tokens, channels]."""
     maps = spikes.reshape(len(spikes), source.height, source.width, source.channels)
-    padded = np.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    height, width = (source.height + 1) // 2, (source.width + 1) // 2
-    windows = [
-        padded[:, dy : dy + 2 * height - 1 : 2, dx : dx + 2 * width - 1 : 2] for dy in range(3) for dx in range(3)
-    ]
-    pooled: NDArray[np.uint8] = np.maximum.reduce(windows)
+    pooled: NDArray[np.uint8] = _windowed(maps, layer.geometry, np.maximum if layer.form == "max" else np.add, 0)
     return pooled.reshape(len(spikes), -1, source.channels)
+
+
+def _windowed(maps: NDArray[Any], window: Window, join: np.ufunc, around: int) -> NDArray[Any]:
+    """What a window makes of maps [timesteps, y, x, channels]: all it sees, joined; `around`: what lies about them."""
+    pads = (0, 0), (window.pad_y, window.pad_y), (window.pad_x, window.pad_x), (0, 0)
+    padded = np.pad(maps, pads, constant_values=around)
+    height, width = window.outputs(*maps.shape[1:3])
+    joined = np.full((len(maps), height, width, maps.shape[3]), around, maps.dtype)
+    for y, x in np.ndindex(window.height, window.width):
+        rows = slice(y, y + (height - 1) * window.stride + 1, window.stride)
+        columns = slice(x, x + (width - 1) * window.stride + 1, window.stride)
+        joined = join(joined, padded[:, rows, columns])
+    return joined
 
 
 def _activated(layer: Select, hidden: Sums) -> Sums:

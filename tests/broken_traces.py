@@ -3,13 +3,37 @@
 from dataclasses import replace
 
 import numpy as np
+from sparsespike.simulator.builder import Builder, Style
 from sparsespike.simulator.synthetic import mlp_trace, synthetic_trace
-from sparsespike.simulator.trace import Weights
+from sparsespike.simulator.trace import Weights, Window
 
 TRANSFORMER = synthetic_trace(
     images=2, timesteps=2, height=4, width=4, sps=(4, 6, 6), depth=3, classes=3, weight_density=0.4, keep=0.6, seed=2
 )
 GRADED = mlp_trace(timesteps=2, widths=(6, 6, 5), largest=9, residual=True, classes=2, seed=4)
+
+
+def counted_trace():
+    """A convolutional network of several windows, without a head: its logits are spike counts."""
+    builder = Builder(Style(images=2, timesteps=3, weight_density=0.5, spike_density=0.3, seed=6))
+    stream = builder.conv("strided", builder.pixels(2, 7, 6), 4, Window(3, 2, 2, 1, 0))
+    stream = builder.pool("sums", stream, 2, 1, 0, form="sum")
+    builder.conv("last", stream, 5, Window(3, 2))
+    builder.count()
+    return builder.trace()
+
+
+COUNTED = counted_trace()
+
+
+def pooled_sums(height, width, largest=1, residual=False):
+    """All values of a whole map summed up, and perhaps added to further spikes."""
+    builder = Builder(Style())
+    stream = builder.spikes("given", np.full((1, 4, height * width, 1), largest), height, width)
+    stream = builder.pool("sum", stream, window=Window(height, width), form="sum")
+    if residual:
+        builder.linear("added", stream, 1, stream)
+    return builder.trace()
 
 
 def layer_with(trace, name, **changes):
@@ -155,8 +179,35 @@ BROKEN = {
         ),
         "reads real input|needs",
     ),
-    "pool of graded spikes": (lambda: layer_with(T, "pool1", source="pixels"), "max pooling of a binary stream"),
-    "pool of another size": (lambda: layer_with(T, "pool1", kernel=2), "only 3 x 3, stride 2, padding 1"),
+    "a window of another size": (
+        lambda: layer_with(T, "sps0", window=Window(2, 2)),
+        "its weights have 9 taps, its window 2 x 2",
+    ),
+    "a window that is none": (lambda: layer_with(T, "sps0", window={"height": 3}), "window is a dict"),
+    "a window that stands": (lambda: layer_with(T, "sps0", window=Window(3, 3, 0)), "stride = 0, needs at least 1"),
+    "half a stride": (lambda: layer_with(T, "sps0", window=Window(3, 3, 1.5)), "stride = 1.5, needs at least 1"),
+    "negative padding": (lambda: layer_with(T, "sps0", window=Window(3, 3, 1, 0, -1)), "pad_x = -1, needs at least 0"),
+    "a window in the padding": (
+        lambda: layer_with(T, "sps0", window=Window(3, 3, 1, 3, 1)),
+        "a padding of 3 around a kernel 3 high",
+    ),
+    "a window beyond the map": (
+        lambda: layer_with(T, "sps0", window=Window(1, 9, 1, 0, 2)),
+        "a kernel 9 wide on a map that is padded 8 wide",
+    ),
+    "a strided target": (lambda: layer_with(T, "sps0", window=Window(3, 3, 2, 1, 1)), "needs (4, 2, 2)"),
+    "pool of pixels": (lambda: layer_with(T, "pool1", source="pixels"), "only a convolution reads real input"),
+    "pool of another size": (lambda: layer_with(T, "pool1", kernel=2), "needs (6, 3, 3)"),
+    "pool in the padding": (lambda: layer_with(T, "pool1", padding=3), "a padding of 3 around a kernel 3 high"),
+    "pool beyond the map": (
+        lambda: layer_with(T, "pool1", window=Window(6, 6, 1, 5, 5)),
+        "pads more than the map's own 4 x 4",
+    ),
+    "an unknown pool": (lambda: layer_with(T, "pool1", form="mean"), "form = 'mean'"),
+    "binary sums": (lambda: layer_with(T, "pool1", form="sum"), "is binary, but values are integer"),
+    "sums of 256": (lambda: pooled_sums(16, 16), "a sum of its windows can be 256; values go up to 255"),
+    "pool behind a selector": (lambda: layer_with(T, "pool1", selector=0), "a pool behind a selector is not defined"),
+    "a residual of 255": (lambda: pooled_sums(3, 17, largest=5, residual=True), "with its residual 256 can come"),
     "pool's target": (lambda: layer_with(T, "pool1", target="sps1.out"), "needs (6, 2, 2)"),
     "unknown selector": (lambda: layer_with(T, "select1", form="best"), "unknown form 'best'"),
     "keeps nothing": (lambda: layer_with(T, "select1", keep=0), "cannot keep 0 tokens"),
@@ -199,7 +250,15 @@ BROKEN = {
         "a token that was dropped before",
     ),
     "two heads": (lambda: replace(T, layers=(*T.layers, replace(HEAD, name="again"))), "at most one head"),
-    "logits of nobody": (lambda: replace(T, layers=T.layers[:-1]), "logits without a head"),
+    "logits of nobody": (lambda: replace(T, layers=T.layers[:-1]), "logits without a head, counts of 'block2.fc2.out'"),
+    "logits of no target": (
+        lambda: replace(T, layers=T.layers[:10], kept=T.kept[:1]),
+        "the last layer 'select1' has no target",
+    ),
+    "logits that nobody counted": (
+        lambda: replace(COUNTED, logits=changed(COUNTED.logits, (1, 2), COUNTED.logits[1, 2] + 1)),
+        "logits are not what 'last.out' adds up to, first in image 1",
+    ),
     "short logits": (lambda: replace(T, logits=T.logits[:, :2]), "logits: shape"),
     "short labels": (lambda: replace(T, labels=np.zeros(1, np.int64)), "labels: shape"),
     "wide labels": (lambda: replace(T, labels=np.zeros(2, np.int32)), "labels: type int32"),

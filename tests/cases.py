@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from oracle.dram import Memory
-from oracle.setting import Setting
+from fitted import fit, pick
 from sparsespike.simulator.builder import Builder, Style
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.hardware import Chip
 from sparsespike.simulator.placement import place
-from sparsespike.simulator.trace import Attention, Conv, Head, Linear, Trace
+from sparsespike.simulator.trace import Attention, Trace, Window
 
 BASE = {
     "name": "test",
@@ -103,7 +102,7 @@ def make_case(seed, neuron=None):
     trace = _random_trace(rng, chip, neuron)
     if neuron == "relu":
         chip = _ann_chip(rng, chip, trace)
-    return Case(seed, _maybe_pipelined(rng, _fitted(rng, chip, trace), trace), trace)
+    return Case(seed, _maybe_pipelined(rng, fit(rng, chip, trace), trace), trace)
 
 
 ROOM = {
@@ -122,7 +121,7 @@ def _maybe_pipelined(rng, chip, trace):
     """One chip in four runs all layers at once, with more cores and room for everything, if the trace can be run so."""
     if rng.random() >= 0.25:
         return chip
-    columns, rows = _pick(rng, (4, 4), (3, 4), (5, 3), (6, 2))
+    columns, rows = pick(rng, (4, 4), (3, 4), (5, 3), (6, 2))
     pipelined = chip.replace(ROOM | {"schedule": "pipelined", "mesh.columns": columns, "mesh.rows": rows})
     try:
         place(trace, pipelined)
@@ -131,46 +130,41 @@ def _maybe_pipelined(rng, chip, trace):
     return pipelined
 
 
-def _pick(rng, *values):
-    """One of the values, as a plain Python object."""
-    return values[int(rng.integers(len(values)))]
-
-
 def _random_chip(rng):
     """Everything but the sizes of memories and the widths that depend on the trace."""
-    columns, rows = _pick(rng, (1, 1), (2, 1), (1, 2), (2, 2), (2, 2), (3, 1), (2, 3), (3, 2), (4, 4), (1, 4))
+    columns, rows = pick(rng, (1, 1), (2, 1), (1, 2), (2, 2), (2, 2), (3, 1), (2, 3), (3, 2), (4, 4), (1, 4))
     return chip_with(
-        clock_mhz=_pick(rng, 100.0, 333.0, 500.0, 1000.0),
+        clock_mhz=pick(rng, 100.0, 333.0, 500.0, 1000.0),
         mesh__columns=columns,
         mesh__rows=rows,
-        mesh__buffer_flits=_pick(rng, 1, 1, 2, 3, 8),
-        mesh__link_bits=_pick(rng, 5, 8, 13, 24, 64),
-        mesh__value_bits=_pick(rng, 1, 1, 2, 3, 4),
-        core__fifo_flits=_pick(rng, 1, 2, 3, 5, 16),
-        core__contexts=_pick(rng, 1, 1, 2, 3, 4),
-        core__lanes=_pick(rng, 1, 2, 3, 4, 8, 32),
-        core__input_macs=_pick(rng, 1, 3, 4, 16),
-        core__accumulator_banks=_pick(rng, 1, 2, 3, 4, 8),
-        core__weight_format=_pick(rng, "dense", "bitmap", "csr", "csr"),
-        core__index_bits=_pick(rng, 1, 1, 2, 3, 5),
-        core__weight_banks=_pick(rng, 1, 2, 3, 4),
-        core__weight_word_bits=_pick(rng, 13, 16, 24, 37, 64),
-        core__sweep_width=_pick(rng, 1, 2, 3, 8),
-        core__encode_width=_pick(rng, 1, 2, 3, 8, 32),
-        core__order=_pick(rng, "time_outer", "time_inner"),
-        core__time_batch=_pick(rng, 1, 1, 1, 2, 3, 4),
-        core__partition=_pick(rng, "channel", "channel", "token"),
-        token_unit__policy=_pick(rng, "skip", "skip", "gate", "off"),
-        token_unit__scan_width=_pick(rng, 1, 2, 3, 8),
-        token_unit__macs=_pick(rng, 1, 3, 16),
-        token_unit__comparators=_pick(rng, 1, 2, 5),
-        attention__units=_pick(rng, 1, 2, 3, 4),
-        attention__width=_pick(rng, 1, 4, 7, 64),
-        attention__sweep_width=_pick(rng, 1, 3, 8),
-        attention__order=_pick(rng, "auto", "auto", "qk_first", "kv_first"),
-        dram__bandwidth_gb_s=_pick(rng, 0.1, 0.37, 1.7, 12.8, 100.0),
-        dram__latency_ns=_pick(rng, 0.0, 7.3, 60.0, 200.0),
-        dram__burst_bytes=_pick(rng, 1, 16, 32, 64),
+        mesh__buffer_flits=pick(rng, 1, 1, 2, 3, 8),
+        mesh__link_bits=pick(rng, 5, 8, 13, 24, 64),
+        mesh__value_bits=pick(rng, 1, 1, 2, 3, 4),
+        core__fifo_flits=pick(rng, 1, 2, 3, 5, 16),
+        core__contexts=pick(rng, 1, 1, 2, 3, 4),
+        core__lanes=pick(rng, 1, 2, 3, 4, 8, 32),
+        core__input_macs=pick(rng, 1, 3, 4, 16),
+        core__accumulator_banks=pick(rng, 1, 2, 3, 4, 8),
+        core__weight_format=pick(rng, "dense", "bitmap", "csr", "csr"),
+        core__index_bits=pick(rng, 1, 1, 2, 3, 5),
+        core__weight_banks=pick(rng, 1, 2, 3, 4),
+        core__weight_word_bits=pick(rng, 13, 16, 24, 37, 64),
+        core__sweep_width=pick(rng, 1, 2, 3, 8),
+        core__encode_width=pick(rng, 1, 2, 3, 8, 32),
+        core__order=pick(rng, "time_outer", "time_inner"),
+        core__time_batch=pick(rng, 1, 1, 1, 2, 3, 4),
+        core__partition=pick(rng, "channel", "channel", "token"),
+        token_unit__policy=pick(rng, "skip", "skip", "gate", "off"),
+        token_unit__scan_width=pick(rng, 1, 2, 3, 8),
+        token_unit__macs=pick(rng, 1, 3, 16),
+        token_unit__comparators=pick(rng, 1, 2, 5),
+        attention__units=pick(rng, 1, 2, 3, 4),
+        attention__width=pick(rng, 1, 4, 7, 64),
+        attention__sweep_width=pick(rng, 1, 3, 8),
+        attention__order=pick(rng, "auto", "auto", "qk_first", "kv_first"),
+        dram__bandwidth_gb_s=pick(rng, 0.1, 0.37, 1.7, 12.8, 100.0),
+        dram__latency_ns=pick(rng, 0.0, 7.3, 60.0, 200.0),
+        dram__burst_bytes=pick(rng, 1, 16, 32, 64),
     )
 
 
@@ -178,22 +172,23 @@ def _ann_chip(rng, chip, trace):
     """M3, M6: values in one flit or in a few; the order of products that the trace has, or its choice."""
     orders = [layer.order for layer in trace.layers if isinstance(layer, Attention)]
     order = orders[0] if len(set(orders)) == 1 and rng.random() < 0.5 else "auto"
-    return chip.replace({"mesh.value_bits": _pick(rng, 8, 8, 7, 6, 4), "attention.order": order})
+    return chip.replace({"mesh.value_bits": pick(rng, 8, 8, 7, 6, 4), "attention.order": order})
 
 
 def _random_trace(rng, chip, neuron):
     style = Style(
         neuron=neuron,
-        images=_pick(rng, 1, 1, 2, 3),
-        timesteps=_pick(rng, 1, 2, 3, 4),
-        weight_density=_pick(rng, 0.1, 0.3, 0.3, 0.6, 1.0),
-        spike_density=_pick(rng, 0.05, 0.15, 0.3, 0.5),
-        weight_bits=_pick(rng, 2, 4, 6, 8),
-        potential_bits=_pick(rng, None, None, 10, 16),
+        images=pick(rng, 1, 1, 2, 3),
+        timesteps=pick(rng, 1, 2, 3, 4),
+        weight_density=pick(rng, 0.1, 0.3, 0.3, 0.6, 1.0),
+        spike_density=pick(rng, 0.05, 0.15, 0.3, 0.5),
+        weight_bits=pick(rng, 2, 4, 6, 8),
+        potential_bits=pick(rng, None, None, 10, 16),
         shadow=chip.token_unit.policy != "skip" or bool(rng.integers(2)),
         seed=int(rng.integers(1 << 30)),
     )
-    grow = _pick(rng, _linear_stack, _linear_stack, _convolutions, _transformer, _transformer, _transformer)
+    stacks, transformers = [_linear_stack, _linear_stack], [_transformer] * 3
+    grow = pick(rng, *stacks, _convolutions, _windowed, _windowed, *transformers)
     builder = Builder(style)
     grow(rng, builder)
     return builder.trace()
@@ -212,10 +207,11 @@ def _given(rng, builder, channels, height, width, largest):
 
 
 def _linear_stack(rng, builder):
-    height, width = _pick(rng, (1, 1), (1, 3), (2, 2), (2, 3), (1, 7))
-    stream = _given(rng, builder, int(rng.integers(1, 40)), height, width, _pick(rng, 1, 1, 3, 9))
+    height, width = pick(rng, (1, 1), (1, 3), (2, 2), (2, 3), (1, 7))
+    stream = _given(rng, builder, int(rng.integers(1, 40)), height, width, pick(rng, 1, 1, 3, 9))
     for index in range(int(rng.integers(1, 4))):
-        channels = _pick(rng, int(rng.integers(1, 40)), builder.streams[stream].channels)
+        _membrane(rng, builder)
+        channels = pick(rng, int(rng.integers(1, 40)), builder.streams[stream].channels)
         same = builder.streams[stream].channels == channels
         stream = builder.linear(f"linear{index}", stream, channels, stream if same and rng.random() < 0.7 else "")
     if rng.random() < 0.3:
@@ -225,35 +221,94 @@ def _linear_stack(rng, builder):
         builder.head("head", stream, int(rng.integers(1, 11)))
 
 
+def _membrane(rng, builder):
+    """V1: how the neurons of layers to come leak and reset; half of the time as without a membrane."""
+    if builder.style.neuron != "relu" and rng.random() < 0.7:
+        builder.membrane(pick(rng, 128, 128, 128, 256, 256, 230, 255, 77, 1), pick(rng, 0, 0, 256, 256, 300, 90))
+
+
 def _select(rng, builder, name, stream, keep):
     """T6: every other scorer has a table."""
-    form, table = _pick(rng, ("learned", False), ("learned", True), ("rate", False), ("random", False))
+    form, table = pick(rng, ("learned", False), ("learned", True), ("rate", False), ("random", False))
     builder.select(name, stream, keep, form, table=table)
 
 
 def _stem(rng, builder, channels):
     """A map of spikes: given, or from pixels through convolutions with or without pools."""
-    height, width = _pick(rng, (2, 2), (3, 2), (3, 3), (4, 3), (4, 4))
+    height, width = pick(rng, (2, 2), (3, 2), (3, 3), (4, 3), (4, 4), (5, 4), (6, 6))
     if rng.random() < 0.3:
-        return _given(rng, builder, channels, height, width, _pick(rng, 1, 2, 5))
+        return _given(rng, builder, channels, height, width, pick(rng, 1, 2, 5))
     stream = builder.pixels(int(rng.integers(1, 4)), height, width)
     for index in range(int(rng.integers(1, 3))):
         last = index > 0 and builder.streams[stream].channels == channels
-        kernel = _pick(rng, 1, 3, 3, 3, 5)
-        stream = builder.conv(f"conv{index}", stream, channels, kernel, stream if last and rng.random() < 0.7 else "")
-        if builder.streams[stream].kind == builder.neurons.kind and height > 2 and rng.random() < 0.3:
+        kernel = pick(rng, 1, 3, 3, 3, 5)
+        residual = stream if last and rng.random() < 0.7 else ""
+        pooled = None if residual else _pooled(rng, builder, builder.streams[stream])
+        stream = builder.conv(f"conv{index}", stream, channels, kernel, residual, pooled)
+        made = builder.streams[stream]
+        if made.kind == builder.neurons.kind and made.height > 2 and rng.random() < 0.3:
             stream = builder.pool(f"pool{index}", stream)
     return stream
+
+
+def _pooled(rng, builder, source):
+    """C10: some convolutions that keep the map's size pool their sums as networks do, 2 x 2 or 3 x 3 at stride 2."""
+    if builder.style.neuron == "relu" or min(source.height, source.width) < 2 or rng.random() < 0.5:
+        return None
+    return pick(rng, Window(2, 2, 2), Window(3, 3, 2, 1, 1))
 
 
 def _convolutions(rng, builder):
     stream = _stem(rng, builder, int(rng.integers(1, 9)))
     for index in range(int(rng.integers(1, 3))):
-        channels = _pick(rng, int(rng.integers(1, 12)), builder.streams[stream].channels)
+        _membrane(rng, builder)
+        channels = pick(rng, int(rng.integers(1, 12)), builder.streams[stream].channels)
         same = builder.streams[stream].channels == channels
         residual = stream if same and rng.random() < 0.6 else ""
-        stream = builder.conv(f"more{index}", stream, channels, _pick(rng, 1, 3, 3, 5), residual)
+        pooled = None if residual else _pooled(rng, builder, builder.streams[stream])
+        stream = builder.conv(f"more{index}", stream, channels, pick(rng, 1, 3, 3, 5), residual, pooled)
     builder.head("head", stream, int(rng.integers(1, 11)))
+
+
+def _windowed(rng, builder):
+    """Convolutions and pools of any geometry, perhaps a whole map into the last layer; with or without a head."""
+    size = pick(rng, (1, 9), (7, 1), (4, 4), (5, 4), (6, 6), (3, 7), (7, 5))
+    wide, largest, seen = int(rng.integers(2, 13)), pick(rng, 1, 2, 5), rng.random() < 0.5
+    stream = builder.pixels(1 + wide // 4, *size) if seen else _given(rng, builder, wide, *size, largest)
+    for index in range(int(rng.integers(1, 4))):
+        _membrane(rng, builder)
+        source = builder.streams[stream]
+        size = source.height, source.width
+        channels, window, pooled = pick(rng, int(rng.integers(1, 12)), source.channels), _window(rng, *size), None
+        made = window.outputs(*size)
+        if builder.style.neuron == "lif" and rng.random() < 0.5:
+            pooled = _window(rng, *made, 3)
+            made = pooled.outputs(*made)
+        keeps = made == size
+        residual = stream if keeps and channels == source.channels and source.kind == builder.neurons.kind else ""
+        stream = builder.conv(f"conv{index}", stream, channels, window, residual, pooled)
+        if rng.random() < 0.5:
+            form = pick(rng, "max", "sum") if builder.style.neuron == "lif" else "max"
+            stream = builder.pool(f"pool{index}", stream, form=form, window=_window(rng, *made, 3))
+    source = builder.streams[stream]
+    if rng.random() < 0.5:
+        stream = builder.conv("whole", stream, int(rng.integers(1, 12)), Window(source.height, source.width))
+    if rng.random() < 0.4:
+        builder.head("head", stream, int(rng.integers(1, 11)))
+    elif rng.random() < 0.7:
+        builder.count()
+
+
+def _window(rng, rows, columns, most=4):
+    """A window of kernels up to `most` that fits the map, sometimes with inputs that none sees in between."""
+
+    def side(size):
+        kernel = int(rng.integers(1, most + 1))
+        pads = [pad for pad in range(kernel) if kernel <= size + 2 * pad and pad <= size]
+        return (kernel, pick(rng, *pads)) if pads else (1, 0)
+
+    (height, pad_y), (width, pad_x) = side(rows), side(columns)
+    return Window(height, width, pick(rng, 1, 1, 2, 2, 3), pad_y, pad_x)
 
 
 def _transformer(rng, builder):
@@ -265,9 +320,11 @@ def _transformer(rng, builder):
         if rng.random() < 0.7:
             left = int(rng.integers(1, left + 1))
             _select(rng, builder, f"select{block}", stream, left)
+        _membrane(rng, builder)
         fused = builder.linear(f"qkv{block}", stream, 3 * width)
-        order = _pick(rng, None, "qk_first", "kv_first") if builder.style.neuron == "relu" else None
-        mixed = builder.attention(f"attention{block}", fused, heads, order=order)
+        _membrane(rng, builder)
+        mixed = _attention(rng, builder, f"attention{block}", fused, heads)
+        _membrane(rng, builder)
         stream = builder.linear(f"projection{block}", mixed, width, stream)
         if rng.random() < 0.6:
             wide = builder.linear(f"fc1-{block}", stream, int(rng.integers(1, 4)) * width)
@@ -275,69 +332,8 @@ def _transformer(rng, builder):
     builder.head("head", stream, int(rng.integers(1, 11)))
 
 
-def _fitted(rng, chip, trace):
-    """The chip with fields just wide enough, and memories for all or for some: then weights stream and data spill."""
-    channels = max(stream.channels for stream in trace.streams.values())
-    trees = (chip.cores + chip.attention.units) * max(chip.cores, chip.attention.units)
-    setting = Setting(trace, chip)
-    memory = Memory(setting)
-    numbers = trace.numerics
-    banks, bits = chip.core.weight_banks, chip.core.weight_word_bits
-    one = max(max(words) for words in memory.words)
-    every = max(sum(layer[core] for layer in memory.words) for core in range(chip.cores))
-    words = max(1, _pick(rng, one, int(rng.integers(one, every + 1)), every, every))
-    pointers = _pick(rng, max(max(layer) for layer in memory.pointers), sum(max(layer) for layer in memory.pointers))
-    scorer = _pick(rng, max(memory.selector), sum(memory.selector))
-    layers = range(len(trace.layers))
-    spikes = max(memory.spike_bits(layer, core) for layer in layers for core in range(chip.cores)) // 8 + 1
-    potentials = (
-        max(memory.potential_bits_held(layer, 0, core) for layer in layers for core in range(chip.cores)) // 8 + 1
-    )
-    return chip.replace(
-        {
-            "mesh.channel_bits": max(1, (channels - 1).bit_length()) + int(rng.integers(3)),
-            "mesh.tree_bits": (trees - 1).bit_length() + 1,
-            "core.weight_bits": min(8, numbers.weight_bits + int(rng.integers(3))),
-            "core.accumulator_bits": max(8, numbers.accumulator_bits),
-            "core.accumulator_words": max(1, _accumulators(setting)),
-            "core.potential_bits": max(8, numbers.potential_bits + int(rng.integers(3))),
-            "core.weight_kib": (words + banks - 1) // banks * banks * bits / 8192,
-            "core.pointer_kib": max(1, pointers) * 4 / 1024,
-            "core.spike_kib": max(1, int(spikes * _pick(rng, 0.3, 0.7, 1, 1))) / 1024,
-            "core.potential_kib": max(1, int(potentials * _pick(rng, 0.3, 0.7, 1, 1))) / 1024,
-            "token_unit.weight_kib": max(1, scorer) / 1024,
-            "attention.accumulator_words": max(1, _attention_words(setting, rng)),
-        }
-    )
-
-
-def _accumulators(setting):
-    """P4: the accumulators that the largest layer needs on a core."""
-    needed = 0
-    for layer, weights in zip(setting.trace.layers, setting.weights, strict=True):
-        owned = max(len(core.owned) for core in weights) if weights else 0
-        places = 1
-        if isinstance(layer, Linear):
-            places = setting.chip.core.contexts
-        elif isinstance(layer, Conv):
-            places = (layer.kernel - 1) * setting.source(layer).width + layer.kernel + setting.chip.core.contexts - 1
-        if isinstance(layer, Conv) and setting.chip.core.order == "time_inner":
-            places *= setting.timesteps
-        elif not isinstance(layer, Head):
-            places *= min(setting.timesteps, setting.chip.core.time_batch)
-        needed = max(needed, owned * places)
-    return needed
-
-
-def _attention_words(setting, rng):
-    """A2: enough for one order at least; sometimes not for the other, so that `auto` has to give in."""
-    needed = 1
-    for layer in setting.trace.layers:
-        if isinstance(layer, Attention):
-            d = setting.heads_of(layer)[1]
-            tokens = setting.source(layer).height * setting.source(layer).width
-            forms = {"qk_first": tokens + tokens * d, "kv_first": d * d + tokens * d}
-            needed = max(needed, forms.get(layer.order or setting.chip.attention.order, forms["qk_first"]))
-            if rng.random() < 0.5:
-                needed = max(needed, *forms.values())
-    return needed
+def _attention(rng, builder, name, fused, heads):
+    """A4: every other spiking one is masked."""
+    if builder.style.neuron == "relu":
+        return builder.attention(name, fused, heads, order=pick(rng, None, "qk_first", "kv_first"))
+    return pick(rng, builder.attention, builder.masked_attention)(name, fused, heads)

@@ -1,11 +1,25 @@
 """Chips and traces so small that their cycles are worked out by hand, and the steps that the formulas are made of."""
 
+from dataclasses import replace
+
 import numpy as np
 from cases import chip_with
 from oracle import simulate_slowly
 from sparsespike.simulator.engine import run
 from sparsespike.simulator.eventlog import read_log
-from sparsespike.simulator.trace import Attention, Conv, Events, Linear, Numerics, Pool, Select, Stream, Trace, Weights
+from sparsespike.simulator.trace import (
+    Attention,
+    Conv,
+    Events,
+    Head,
+    Linear,
+    Numerics,
+    Pool,
+    Select,
+    Stream,
+    Trace,
+    Weights,
+)
 
 ARRIVE = 1 + 1  # D4: the channel of `quick` brings any weights in one cycle; the layer starts in the one after the end
 READ = 1  # E2: the first word of a step
@@ -69,9 +83,11 @@ def logged(trace, chip, layer=0, cuts=None):
 
 
 def trace_of(layers, streams, timesteps, kept=(), pixels=None):
-    """One image; spikes are replayed, so that targets may stay silent."""
+    """One image; spikes are given, so that targets may stay silent. With a head it is a replay, without logits."""
     numerics = Numerics(timesteps, 0, 8, 8, 16, 16)
-    return Trace(numerics, {s.name: s for s in streams}, tuple(layers), 1, pixels, kept, None)
+    headed = any(isinstance(layer, Head) for layer in layers)
+    level = {"level": "replay", "replay_reason": "made by hand"} if headed else {}
+    return Trace(numerics, {s.name: s for s in streams}, tuple(layers), 1, pixels, kept, None, **level)
 
 
 def stream_of(name, dense, height=1):
@@ -115,12 +131,13 @@ def two_layers(first, second, spikes):
     return trace_of(layers, [given, stream_of("between", spikes), made], len(spikes))
 
 
-def conv_trace(weights, spikes, height):
+def conv_trace(weights, spikes, height, window=None, pooled=None):
     """One convolution: weights[outputs][inputs][ky][kx] on spikes[timesteps][tokens][inputs]."""
-    spikes = np.asarray(spikes)
-    made = silence("made", *spikes.shape[:2], len(weights), height)
-    layer = neurons_of(Conv, weights, "given", "made")
-    return trace_of([layer], [stream_of("given", spikes, height), made], len(spikes))
+    given = stream_of("given", np.asarray(spikes), height)
+    layer = replace(neurons_of(Conv, weights, "given", "made"), window=window, pooled=pooled)
+    rows, columns = layer.outputs(given.height, given.width)
+    made = silence("made", len(spikes), rows * columns, len(weights), rows)
+    return trace_of([layer], [given, made], len(spikes))
 
 
 def pixel_trace(timesteps=3):

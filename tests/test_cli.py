@@ -141,6 +141,9 @@ def _foreign(folder: Path) -> Path:
     return path
 
 
+LINEAR = 'name = "x"\nlayer = [{name = "fc", kind = "linear", channels = 4, weights = "dense"}]'
+
+
 def _file(folder: Path, name: str, text: str) -> Path:
     path = folder / name
     path.write_text(text)
@@ -187,6 +190,11 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "memory too small": (lambda t, d: ["simulate", t, "--set", "core.weight_kib=0.0625"], "weight"),
     "bad TOML": (lambda t, d: ["simulate", t, "--hardware", _file(d, "c.toml", "a = = 1")], "not valid TOML"),
     "unknown key in a file": (lambda t, d: ["simulate", t, "--hardware", _chip(d, "lanes =", "lames =")], "core.lames"),
+    "spikes that are none": (
+        lambda t, d: ["import", _file(d, "s.npz", "x"), "--geometry", _file(d, "g.toml", LINEAR), "--out", d / "o"],
+        "s.npz: damaged, or no pickle",
+    ),
+    "no geometry": (lambda t, d: ["import", t, "--geometry", d / "g.toml", "--out", d / "o"], "g.toml: cannot be read"),
     "a bound to verify": (lambda t, d: ["simulate", t, "--bound", "--verify"], "no flit moves"),
     "missing placement": (lambda t, d: ["simulate", t, "--placement", d / "cuts.toml"], "cannot be read"),
     "placement of no layer": (
@@ -307,3 +315,16 @@ def test_compare_and_inspect(trace: Path, tmp_path: Path) -> None:
     for file, text in ((trace, "spikes"), (report, "energy"), ("digits", "weights pruned")):
         done = run("inspect", file)
         assert text in done.stdout + done.stderr
+
+
+def test_import_makes_a_trace_that_runs_and_says_what_it_is(tmp_path: Path) -> None:
+    import numpy as np
+
+    np.savez(tmp_path / "s.npz", fc=np.ones((2, 3), bool))
+    out = tmp_path / "t.safetensors"
+    done = run("import", tmp_path / "s.npz", "--geometry", _file(tmp_path, "g.toml", LINEAR), "--out", out)
+    assert "level" in done.stdout
+    assert "replay: spikes and sparsity are real" in " ".join(done.stdout.split())
+    said = run("simulate", out, "--hardware", "edge", "--json", tmp_path / "r.json").stdout
+    assert "replay: spikes and sparsity are real" in " ".join(said.split())
+    assert json.loads((tmp_path / "r.json").read_text())["synaptic_events"] == 2 * 3 * 4

@@ -70,9 +70,12 @@ def by_hand(band: str) -> dict[Action, float]:
         Action.ATTENTION_ADD: add28,
         Action.DRAM_READ: byte,
         Action.DRAM_WRITE: byte,
+        Action.LEAK_MULTIPLY: 24 * 8 * p["multiply_bit2"],
+        Action.RESET_SUBTRACT: 24 * p["add_bit"],
         Action.REQUANTISE: add28 + 28 * 15 * p["multiply_bit2"] + (28 + 15) * (p["add_bit"] + p["compare_bit"]),
         Action.POOL_MAX: 8 * (p["compare_bit"] + p["and_count_bit"]),
         Action.ATTENTION_MAC: mac,
+        Action.POOL_ADD: 8 * p["add_bit"],
     }
 
 
@@ -179,8 +182,9 @@ def test_two_runs_together_cost_the_sum(seed):
 
 # primitive: actions made of nothing else | actions made of it and of others
 USES = {
-    "add_bit": "add attention_add | multiply_add neuron_update feature_update selector_mac requantise attention_mac",
-    "multiply_bit2": "| multiply_add selector_mac requantise attention_mac",
+    "add_bit": "add attention_add reset_subtract pool_add | multiply_add neuron_update feature_update selector_mac "
+    "requantise attention_mac",
+    "multiply_bit2": "leak_multiply | multiply_add selector_mac requantise attention_mac",
     "compare_bit": "| neuron_update score_compare requantise pool_max",
     "register_bit": "accumulator_update buffer_write buffer_read fifo_write fifo_read scan | score_compare",
     "and_count_bit": "pool_or and_popcount | pool_max",

@@ -1,8 +1,11 @@
 """The worked examples of simulator/ARCHITECTURE.md, as they stand there, are what both twins do."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from handmade import (
+    conv_trace,
     linear_of,
     linear_trace,
     logged,
@@ -16,13 +19,14 @@ from handmade import (
     up,
 )
 from oracle import simulate_slowly
+from oracle.windows import closing_inputs, open_outputs, pool_of, view_of
 from sparsespike.simulator.activity import Cause
 from sparsespike.simulator.engine import run
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.layer_time import attention_cycles, selector_cycles, time_job
 from sparsespike.simulator.phase import list_tokens, list_work, scan_cycles
 from sparsespike.simulator.placement import place
-from sparsespike.simulator.trace import Attention, Conv, Select, Stream, Weights
+from sparsespike.simulator.trace import Attention, Conv, Membrane, Select, Stream, Weights, Window
 
 
 def cycles_of(trace, chip, name, cuts=None):
@@ -102,6 +106,77 @@ def test_a_context():
     assert cycles_of(trace, chip, "sweep")[0] == 8
     assert cycles_of(trace, chip, "release")[0] == 11
     assert cycles_of(trace, chip, "open") == [12]
+
+
+# ---- R5, C4, P4 ----
+
+
+def test_a_strided_window():
+    """3 x 3, stride 2, pads 1 on 4 x 4: four taps and one; (1, 1), (1, 3), (3, 1), (3, 3) close; 4 open at a time."""
+    window = Window(3, 3, 2, 1, 1)
+    taps = np.arange(9).reshape(3, 3)
+
+    def strided(token):
+        """A spike there; the only weight of each of 9 outputs is that of its own tap."""
+        spikes = np.zeros((1, 16, 1), int)
+        spikes[0, token] = 1
+        weights = [[taps == tap] for tap in range(9)]
+        return conv_trace(np.array(weights, int), spikes, 4, window)
+
+    chip = quick(core__contexts=1, core__accumulator_words=4 * 9)
+    for token, met in ((5, {0: 3, 2: 2, 6: 1, 8: 0}), (0, {4: 0})):
+        sums = np.zeros((4, 9), int)
+        sums[list(met.values()), list(met)] = 1
+        trace = strided(token)
+        made = stream_of("made", sums[None], 2)  # theta = 1: what is added fires
+        run(replace(trace, streams=trace.streams | {"made": made}), chip, verify=True)
+    view = view_of(strided(0).layers[0], strided(0).streams["given"])
+    assert place(strided(0), chip).plans[0].stored.taps.closing.tolist() == closing_inputs(view) == [5, 7, 13, 15]
+    with pytest.raises(UserError, match="needs 36 accumulators"):
+        run(strided(0), chip.replace({"core.accumulator_words": 35}))
+
+
+# ---- C10, P4 ----
+
+
+def test_pooled_sums():
+    """3 x 3, pads 1 on 4 x 4, pooled 2 x 2 at stride 2: inputs 10, 11, 14, 15 close, sweeps of 4; 16 open, else 11."""
+    weights, silent = np.ones((8, 1, 3, 3), int), np.zeros((1, 16, 1), int)
+    trace = conv_trace(weights, silent, 4, Window(3, 3, 1, 1, 1), Window(2, 2, 2))
+    layer, given = trace.layers[0], trace.streams["given"]
+    taps = place(trace, quick()).plans[0].stored.taps
+    assert taps.closing.tolist() == closing_inputs(view_of(layer, given), pool_of(layer, given)) == [10, 11, 14, 15]
+    chip = quick(core__sweep_width=8)
+    begins, ends = cycles_of(trace, chip, "sweep"), cycles_of(trace, chip, "release")
+    lengths = [end - begin - 1 for begin, end in zip(begins, ends, strict=True)]
+    assert lengths == [0] * 10 + [4, 4, 0, 0, 4, 4]
+    for pooled, places in ((layer.pooled, 16), (None, 11)):
+        assert open_outputs(view_of(layer, given), 1, pool_of(layer, given) if pooled else None) == places
+    one = chip.replace({"core.contexts": 1, "core.accumulator_words": 16 * 8})
+    run(trace, one)
+    with pytest.raises(UserError, match="needs 128 accumulators"):
+        run(trace, one.replace({"core.accumulator_words": 16 * 8 - 1}))
+
+
+# ---- V ----
+
+
+@pytest.mark.parametrize(("membrane", "at_last"), [(None, 30), (Membrane(230, np.array([20], np.int32)), 40)])
+def test_the_neuron(membrane, at_last):
+    """Sums 3, 0, 5, bias 1, F = 2: 16, 12 and 30, a spike, 0; or 16, 18 and 40, a spike, 20, and then 17 + 4."""
+    spikes = np.zeros((4, 1, 5), int)
+    spikes[0, 0, :3] = spikes[2] = 1
+    again = int(membrane is not None)
+    for theta, fires in ((20, [0, 0, 1, again]), (at_last, [0, 0, 1, 0]), (at_last + 1, [0, 0, 0, 0])):
+        given, made = stream_of("given", spikes), stream_of("made", np.array(fires).reshape(4, 1, 1))
+        layer = replace(
+            linear_of(np.ones((1, 5), int), "given", "made"),
+            bias=np.array([1], np.int32),
+            theta=np.array([theta], np.int32),
+            membrane=membrane,
+        )
+        trace = trace_of([layer], [given, made], 4)
+        run(replace(trace, numerics=replace(trace.numerics, fraction_bits=2)), quick(), verify=True)
 
 
 # ---- I, S ----
@@ -208,6 +283,17 @@ def test_attention(order, products):
         assert behind + 2 == 482
 
 
+def test_masked_attention():
+    """The same with 3 cycles for the sums, 1 for the neurons, 3 for the mask: 4 x 2 x 7 + 2 = 58 behind the phase."""
+    streams = [silence("given", 4, 20, 3 * 4 * 8), silence("made", 4, 20, 4 * 8)]
+    layer = Attention(name="mix", source="given", target="made", heads=4, theta=1, form="hadamard")
+    trace = trace_of([layer], streams, 4)
+    chip = quick(core__encode_width=96, attention__units=2, attention__width=64, attention__sweep_width=8)
+    placement = place(trace, chip)
+    assert attention_cycles(placement, placement.plans[0]).tolist() == [4 * 2 * (3 + 1 + 3)] * 2
+    assert took(trace, chip) == silent_steps(1, 0, outputs=4) + 1 + (4 * 20 - 1) * 4 + 58
+
+
 # ---- D ----
 
 
@@ -236,3 +322,16 @@ def test_the_pipeline():
     assert run(trace, chip).cycles.tolist() == simulate_slowly(trace, chip).cycles == [[15, 9]]
     log = [(event, cycle) for cycle, unit, event, _ in logged(trace, chip) if unit == 1]
     assert [cycle for event, cycle in log if event == "release"] == [20, 23]
+
+
+# ---- H: replays ----
+
+
+def test_weights_of_unknown_value_take_the_room_of_the_largest():
+    """600 weights of 8 bits on spikes: 76,200, which 18 bits hold and 17 do not."""
+    exact = linear_trace(np.ones((1, 600), int), np.ones((1, 1, 600), int))
+    unknown = replace(exact.layers[0], weights=replace(exact.layers[0].weights, values=None), bias=None, theta=None)
+    replay = replace(exact, layers=(unknown,), level="replay", replay_reason="no values")
+    run(replay, quick(core__accumulator_bits=18))
+    with pytest.raises(UserError, match=r"needs 76,200 as the largest possible sum, but .* gives 65,535"):
+        run(replay, quick(core__accumulator_bits=17))

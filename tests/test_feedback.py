@@ -33,8 +33,8 @@ def with_weights(trace, name, dense):
     """The trace with other weights in one layer, nothing else changed: its spikes are replayed as they were."""
     layer = trace.layer(name)
     field = "hidden" if isinstance(layer, Select) else "weights"
-    side = layer.kernel if isinstance(layer, Conv) else 0
-    shape = (*dense.shape[:2], side, side) if side else dense.shape[:2]
+    sides = (layer.geometry.height, layer.geometry.width) if isinstance(layer, Conv) else ()
+    shape = (*dense.shape[:2], *sides)
     changed = replace(layer, **{field: Weights.from_dense(dense.reshape(shape))})
     return replace(trace, layers=tuple(changed if each is layer else each for each in trace.layers))
 

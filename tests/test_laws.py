@@ -99,16 +99,18 @@ def test_a_pruned_weight_causes_no_addition(seed):
             flits = np.full((stream.tokens, stream.channels), case.trace.images)
         else:
             flits = flits_per_channel(case, layer)
-        valid = reached(stream, layer.kernel if isinstance(layer, Conv) else 1)
+        valid = reached(stream, layer.geometry)
         assert added == np.einsum("nc,ct,nt->", flits, per_row, valid)
 
 
-def reached(stream, kernel):
-    """int64[tokens, taps]: 1 where a tap of a token's event falls into the map."""
-    pad = kernel // 2
-    inside = np.pad(np.ones((stream.height, stream.width), np.int64), pad)
-    shifts = [(2 * pad - ky, 2 * pad - kx) for ky in range(kernel) for kx in range(kernel)]
-    return np.stack([inside[y : y + stream.height, x : x + stream.width].ravel() for y, x in shifts], axis=1)
+def reached(stream, window):
+    """int64[tokens, taps]: 1 where a tap of a token's event meets an output: all windows laid over a map of ones."""
+    reach = np.zeros((stream.height + 2 * window.pad_y, stream.width + 2 * window.pad_x, window.taps), np.int64)
+    for tap, (ky, kx) in enumerate(np.ndindex(window.height, window.width)):
+        last_y, last_x = reach.shape[0] - window.height + ky, reach.shape[1] - window.width + kx
+        reach[ky : last_y + 1 : window.stride, kx : last_x + 1 : window.stride, tap] = 1
+    inside = reach[window.pad_y : window.pad_y + stream.height, window.pad_x : window.pad_x + stream.width]
+    return inside.reshape(stream.tokens, window.taps)
 
 
 # ---- lower bounds ----

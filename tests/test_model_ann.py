@@ -230,7 +230,7 @@ def test_no_layer_s_error_is_beyond_its_rounding(pruned):
         source = (
             trace.pixels.reshape(20, 1, -1).swapaxes(1, 2) if layer.source == "pixels" else dense(trace, layer.source)
         )
-        side, pad = round(source.shape[1] ** 0.5), layer.kernel // 2 if isinstance(layer, Conv) else 0
+        side, pad = round(source.shape[1] ** 0.5), layer.geometry.pad_y
         maps = np.pad(source.reshape(20, side, side, -1).astype(float), ((0, 0), (pad, pad), (pad, pad), (0, 0)))
         kernel = 2 * pad + 1
         taps = [maps[:, y : y + side, x : x + side] for y in range(kernel) for x in range(kernel)]

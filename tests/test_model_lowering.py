@@ -135,7 +135,7 @@ class Twin:
         return sums
 
     def conv(self, layer: Conv):
-        stream, side = self.trace.streams[layer.source], layer.kernel
+        stream, side = self.trace.streams[layer.source], layer.geometry.height
         sums = []
         for t in range(self.time):
             maps = [[0] * layer.weights.output_channels for _ in range(stream.tokens)]

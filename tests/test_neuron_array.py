@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 from sparsespike.simulator.kernels.neuron_array import fire
+from sparsespike.simulator.trace import KEEP_HALF
 
 
 def fired(sums, theta, bits=24, bias=0):
     """Spikes of one neuron over time, and how many updates were clipped; fraction bits 0, so that halving rounds."""
     drive = np.array(sums, np.int64).reshape(-1, 1, 1)
     spikes = np.zeros(drive.shape, np.uint8)
-    clipped = fire(drive, np.array([bias], np.int64), np.array([theta], np.int64), 0, bits, spikes)
+    each = [np.array([value], np.int64) for value in (bias, theta, 0)]
+    clipped = fire(drive, *each[:2], KEEP_HALF, each[2], 0, bits, spikes)
     return spikes.reshape(-1).tolist(), clipped
 
 

@@ -14,13 +14,14 @@ from cases import chip_with, make_case
 from oracle import simulate_slowly
 from oracle.dram import Memory
 from oracle.setting import Setting
+from oracle.windows import valid_taps, view_of
 from sparsespike.simulator.activity import Verified
 from sparsespike.simulator.builder import Builder, Style
 from sparsespike.simulator.engine import run
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.eventlog import read_log
 from sparsespike.simulator.synthetic import mlp_trace, synthetic_trace
-from sparsespike.simulator.trace import Events, Linear, Pool
+from sparsespike.simulator.trace import Conv, Events, Head, Linear, Pool
 
 SEEDS = range(int(environ.get("SPARSESPIKE_CASES", "300")))
 
@@ -72,6 +73,16 @@ def per_token(case, index):
     return np.ones(0) if events is None else np.diff(events.offsets)
 
 
+def membrane(case, index):
+    """A layer's membrane; None where it has none of its own."""
+    return getattr(case.trace.layers[index], "membrane", None)
+
+
+def pools_sums(layer):
+    """Whether a layer pools the sums of events (C10)."""
+    return getattr(layer, "pooled", None) is not None and layer.source != "pixels"
+
+
 SIGNS = {
     "spilled data": lambda index, case, result: result.counts[index]["DRAM_WRITE"] > 0,
     "weights of a later image": lambda index, case, result: (
@@ -89,7 +100,43 @@ SIGNS = {
     "tables": lambda index, case, result: getattr(case.trace.layers[index], "table", None) is not None,
     "ranking": lambda index, case, result: result.counts[index]["SCORE_COMPARE"] > 0,
     "attention": lambda index, case, result: result.counts[index]["AND_POPCOUNT"] > 0,
+    "attention that masks": lambda index, case, result: getattr(case.trace.layers[index], "form", "") == "hadamard",
+    "other leaks": lambda index, case, result: result.counts[index]["LEAK_MULTIPLY"] > 0,
+    "no leak": lambda index, case, result: getattr(membrane(case, index), "decay", 128) == 256,
+    "soft resets": lambda index, case, result: result.counts[index]["RESET_SUBTRACT"] > 0,
     "pools": lambda index, case, result: result.counts[index]["POOL_OR"] > 0,
+    "pools of integers": lambda index, case, result: (
+        isinstance(case.trace.layers[index], Pool) and result.counts[index]["POOL_MAX"] > 0
+    ),
+    "pooled sums": lambda index, case, result: pools_sums(case.trace.layers[index]),
+    "pooled sums of pixels": lambda index, case, result: (
+        getattr(case.trace.layers[index], "pooled", None) is not None and case.trace.layers[index].source == "pixels"
+    ),
+    "pipelined readers of pooled sums": lambda index, case, result: (
+        case.chip.schedule == "pipelined"
+        and any(one.target == case.trace.layers[index].source for one in case.trace.layers if pools_sums(one))
+    ),
+    "pools that sum": lambda index, case, result: result.counts[index]["POOL_ADD"] > 0,
+    "strides": lambda index, case, result: (
+        isinstance(case.trace.layers[index], Conv) and case.trace.layers[index].geometry.stride > 1
+    ),
+    "rectangular or even kernels": lambda index, case, result: (
+        isinstance(case.trace.layers[index], Conv)
+        and (window := case.trace.layers[index].window) is not None
+        and (window.height != window.width or window.height % 2 == 0)
+    ),
+    "inputs that no window sees": lambda index, case, result: (
+        isinstance(layer := case.trace.layers[index], Conv)
+        and any(not taps for taps in valid_taps(view_of(layer, case.trace.streams[layer.source])))
+    ),
+    "windows as large as the map": lambda index, case, result: (
+        isinstance(layer := case.trace.layers[index], Conv)
+        and layer.weights.taps == case.trace.streams[layer.source].tokens > 1
+        and case.trace.streams[layer.target].tokens == 1
+    ),
+    "logits without a head": lambda index, case, result: (
+        case.trace.logits is not None and not isinstance(case.trace.layers[-1], Head)
+    ),
     "ANNs": lambda index, case, result: case.trace.numerics.neuron == "relu",
     "activations in several flits": lambda index, case, result: (
         case.trace.numerics.neuron == "relu" and case.chip.mesh.value_bits < 8

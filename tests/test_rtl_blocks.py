@@ -75,7 +75,7 @@ BLOCKS = {
         neuron_programs.array_programs,
         neuron_programs.ARRAY,
         40,
-        (*ORDERS, "saturation"),
+        (*ORDERS, "saturation", "no leak", "multiplied leak", "soft reset"),
         ("forwarding", "residual"),
     ),
     "encoder, narrow words": Block(ENCODER, neuron_programs.encoder_programs, neuron_programs.NARROW, 40, SCANS),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rtl import golden, mesh_cases, tools
 from rtl.mesh_program import DESIGN, FILES, Case, Shape, expected_log, write_program
-from sparsespike.simulator.trace import Linear, Trace
+from sparsespike.simulator.trace import KEEP_ALL, Linear, Trace
 
 Note = Callable[[str], None]
 LONG = os.environ.get("SPARSESPIKE_RTL") == "long"
@@ -97,7 +97,7 @@ def test_random_programs_are_of_every_sort():
         for seed in range(min(programs, 40)):
             sorts.update(sorts_of(mesh_cases.draw_case(seed, mesh_cases.SHAPES[name])))
     assert min(sorts.values()) >= 8, sorts
-    assert len(sorts) == 22, sorts
+    assert len(sorts) == 25, sorts
 
 
 def sorts_of(case: Case) -> list[str]:
@@ -110,6 +110,7 @@ def sorts_of(case: Case) -> list[str]:
     behind = layers[0].selector >= 0
     rows = [layer.weights.pointers for layer in layers]
     cuts = (case.cuts or {}).values()
+    membranes = [layer.membrane for layer in layers if layer.membrane]
     found = {
         "skipped tokens": behind and case.chip.token_unit.policy == "skip",
         "dropped tokens, all the same": behind and case.chip.token_unit.policy != "skip",
@@ -120,6 +121,9 @@ def sorts_of(case: Case) -> list[str]:
         "buffers of one": mesh.buffer_flits == 1,
         "FIFO of one": core.fifo_flits == 1,
         "wide flits": case.chip.flit_cycles > 1,
+        "no leak": any(membrane.decay == KEEP_ALL for membrane in membranes),
+        "multiplied leaks": any(membrane.multiplies for membrane in membranes),
+        "soft resets": any(membrane.reset_by is not None for membrane in membranes),
         "cores without outputs": any(len(set(bounds)) < len(bounds) for bounds in cuts),
     }
     names = [name for name, there in found.items() if there]

@@ -86,7 +86,10 @@ def test_row_service_adds_up(drawn):
 
 
 def test_sweeps_add_up(drawn):
-    """W2: where timesteps are swept one by one, a core reads a word of potentials in each cycle of a sweep."""
+    """W2: where timesteps are swept one by one, a core reads a word of potentials in each cycle of a sweep.
+
+    C10: where sums are pooled, one for each window: so many fewer as neurons are updated than sums are compared.
+    """
     case, activity, timeline = drawn
     numbers = case.trace.numerics
     if min(case.chip.core.time_batch, numbers.timesteps) > 1 or numbers.neuron == "relu":  # which has none (M4)
@@ -94,7 +97,12 @@ def test_sweeps_add_up(drawn):
     for index, layer in named_layers(case):
         if isinstance(layer, (Conv, Linear)) and case.chip.token_unit.policy != "gate":  # which counts less (T5)
             swept = sum(timeline.busy[track, pid, layer.name] for track in SWEEP_TRACKS for pid in timeline.process)
-            assert swept == activity.counts[index, Action.POTENTIAL_READ], layer.name
+            words, compared, updated = activity.counts[
+                index, [Action.POTENTIAL_READ, Action.POOL_MAX, Action.NEURON_UPDATE]
+            ].tolist()
+            if getattr(layer, "pooled", None) is None:
+                compared = updated
+            assert swept * updated == words * compared, layer.name
 
 
 def test_the_critical_resource_is_the_busiest_track(drawn):

@@ -5,9 +5,10 @@ from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
 import pytest
-from broken_traces import BROKEN, GRADED, TRANSFORMER
+from broken_traces import BROKEN, COUNTED, GRADED, TRANSFORMER
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sparsespike.simulator.builder import Builder, Style
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.files import save_tensors
 from sparsespike.simulator.synthetic import synthetic_trace, workload
@@ -38,7 +39,7 @@ def same(left, right):
 # ---- files ----
 
 
-@pytest.mark.parametrize("trace", [TRANSFORMER, GRADED], ids=["transformer", "graded"])
+@pytest.mark.parametrize("trace", [TRANSFORMER, GRADED, COUNTED], ids=["transformer", "graded", "counted"])
 def test_a_file_gives_the_trace_back(trace, tmp_path):
     digest = save_trace(trace, tmp_path / "one.safetensors")
     back = load_trace(tmp_path / "one.safetensors")
@@ -55,6 +56,19 @@ def test_labels_and_provenance_are_part_of_the_file(tmp_path):
     assert trace.accuracy() == 1.0
     assert TRANSFORMER.accuracy() is None
     assert trace.sha256 != TRANSFORMER.sha256
+
+
+def test_logits_without_a_head_count_the_tokens_that_are_left():
+    """And no shadow of those that were dropped."""
+    builder = Builder(Style(timesteps=2, weight_density=1.0, spike_density=0.5, seed=1))
+    given = builder.spikes("given", builder.rng.integers(0, 2, (1, 2, 6, 4)), 2, 3)
+    stream = builder.linear("last", builder.select("choice", given, 2, "rate"), 5)
+    builder.count()
+    trace = builder.trace()
+    left = builder.dense[stream][0][:, trace.kept[0][0]]
+    assert trace.logits.tolist() == [left.sum((0, 1)).tolist()] != [builder.dense[stream][0].sum((0, 1)).tolist()]
+    with pytest.raises(UserError, match=r"not what 'last\.out' adds up to"):
+        replace(trace, logits=builder.dense[stream].sum((1, 2), dtype=np.int64))
 
 
 @pytest.fixture

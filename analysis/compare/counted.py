@@ -12,7 +12,8 @@ def attention_accumulates(trace: Trace, chip: Chip) -> int:
     """Firing rate x FLOPs of both products of attention, the field's count, over all images and timesteps.
 
     Of N kept tokens each spike of q meets the N keys of its head, each spike of v the scores of N queries. A chip that
-    computes dropped tokens has as many queries as the grid has tokens (G3). 0 of an ANN, where these are MACs.
+    computes dropped tokens has as many queries as the grid has tokens (G3). 0 of an ANN, where these are MACs. Hadamard
+    attention masks in place of multiplying: what it adds are the keys at which a k and a v both spike.
     """
     if trace.numerics.neuron == "relu":
         return 0
@@ -26,6 +27,11 @@ def attention_accumulates(trace: Trace, chip: Chip) -> int:
         kept = trace.kept_mask(layer.selector, source.tokens)
         stays = kept[rows // (trace.numerics.timesteps * source.tokens), rows % source.tokens]
         third, keys = source.channels // 3, int(kept[0].sum())
+        if layer.form == "hadamard":
+            places = (rows * third + source.events.channels % third)[stays]
+            operands = (source.events.channels // third)[stays]
+            total += len(np.intersect1d(places[operands == 1], places[operands == 2], assume_unique=True))
+            continue
         of_q, of_v = source.events.channels < third, source.events.channels >= 2 * third
         total += keys * int((of_q & (stays | every)).sum())
         total += (source.tokens if every else keys) * int((of_v & stays).sum())

@@ -81,8 +81,8 @@ class Row:
     chip: its name.  variant: "" for the chip that was asked for; what is else about it, e.g. "dense baseline".
     accuracy: share of the simulated images that are right.
     synaptic_operations: spikes, by value, meeting a surviving weight: exact, attention and selectors not among them.
-    attention_additions: integers that a spike adds in the second product of attention; the first one's single-bit ANDs
-        are not counted.
+    attention_additions: integers that a spike adds in the second product of attention, in Hadamard attention the
+        pairs of a k and a v that both spike; single-bit ANDs are not counted.
     attention_accumulates: what the field charges for both products instead (`counted.attention_accumulates`).
     real_macs: multiplications of real-valued inputs: pixels of the first convolution by surviving weights, once; those
         of learned selectors; in an ANN everything, attention included. Zero activations and pruned weights cost none.

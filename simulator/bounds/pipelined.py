@@ -10,9 +10,9 @@ from ..dram import Channel
 from ..kernels.router import PORTS
 from ..layer_time import attention_cycles, selector_cycles, time_job
 from ..phase import Work
-from ..pipelined import closing_token, first_cycle, readers, same_cores, writer_of
+from ..pipelined import first_cycle, readers, same_cores, writer_of
 from ..placement import LayerPlan, Placement
-from ..trace import Attention, Head, Linear, Pool, Select
+from ..trace import Attention, Head, Pool, Select
 from .earliest import Walk, list_image
 
 Cycles = NDArray[np.int64]
@@ -137,7 +137,8 @@ class _Run:
         assert source is not None
         consumers = made.phase.consumers.routers
         column = np.searchsorted(consumers, plan.phase.producers)
-        closing = work.token if isinstance(made.layer, Linear) else closing_token(made, work.token)
+        assert made.stored is not None
+        closing = made.stored.taps.closing[work.token]
         step = _step_of(self.works[writer], made.source.tokens)[work.first // plan.batch, closing]
         return np.maximum(ready, source.released[step][:, column])
 

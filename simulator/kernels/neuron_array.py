@@ -22,8 +22,8 @@ class Values(NamedTuple):
     outputs: np.ndarray  # uint16[nonzeros]
     weights: np.ndarray  # int8[nonzeros]
     valid: np.ndarray  # bool[classes, taps]
-    reach: np.ndarray  # int64[taps]: output position minus input position
-    slot: np.ndarray  # int64[steps]: row of `sums` of the step's own position, in the first timestep of its batch
+    reach: np.ndarray  # int64[classes, taps]: output position minus `base`, as in Taps
+    slot: np.ndarray  # int64[steps]: row of `sums` of the step's `base`, in the first timestep of its batch
     stride: int  # rows from one timestep of the batch to the next
     sums: np.ndarray  # int64[slots, outputs]; modified in place
 
@@ -64,17 +64,17 @@ def add_rows(values, consumer, border, channel, slot, value):
             continue
         row = channel * values.taps + tap
         first, stop = values.share[row, core], values.share[row, core + 1]
-        sums = values.sums[slot + values.reach[tap]]
+        sums = values.sums[slot + values.reach[border, tap]]
         outputs, weights = values.outputs[first:stop], values.weights[first:stop]
         for at in range(outputs.size):
             sums[outputs[at]] += np.int64(weights[at]) * value
 
 
 @kernel
-def fire(sums, bias, theta, fraction_bits, potential_bits, spikes):
+def fire(sums, bias, theta, decay, reset_by, fraction_bits, potential_bits, spikes):
     """Leaky integrate-and-fire over time (V1); returns how many updates were clipped.
 
-    sums: int64[timesteps, tokens, channels].  bias, theta: int64[channels].
+    sums: int64[timesteps, tokens, channels].  bias, theta, reset_by: int64[channels]; reset_by 0: a spike leaves 0.
     spikes: uint8[timesteps, tokens, channels]; written in place.
     """
     timesteps, tokens, channels = sums.shape
@@ -85,13 +85,14 @@ def fire(sums, bias, theta, fraction_bits, potential_bits, spikes):
         for channel in range(channels):
             potential = np.int64(0)
             for timestep in range(timesteps):
-                potential = (potential >> 1) + ((sums[timestep, token, channel] + bias[channel]) << fraction_bits)
+                current = (sums[timestep, token, channel] + bias[channel]) << fraction_bits
+                potential = ((potential * decay) >> 8) + current
                 if potential > highest or potential < lowest:
                     clipped += 1
                     potential = min(max(potential, lowest), highest)
                 if potential >= theta[channel]:
                     spikes[timestep, token, channel] = 1
-                    potential = np.int64(0)
+                    potential = potential - reset_by[channel] if reset_by[channel] > 0 else np.int64(0)
     return clipped
 
 
@@ -119,4 +120,5 @@ def deliver_pixels(values, border, pixels):
     for token in range(border.size):
         for channel in range(values.channels):
             for consumer in range(values.core.size):
-                add_rows(values, consumer, border[token], channel, token, np.int64(pixels[channel, token]))
+                value = np.int64(pixels[channel, token])
+                add_rows(values, consumer, border[token], channel, values.slot[token], value)

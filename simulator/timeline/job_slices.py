@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..dram import Channel, Moved
 from ..kernels.schedule import NONE
-from ..layer_time import attention_cycles, selector_cycles, time_job
+from ..layer_time import attention_cycles, selector_cycles, sweep_cycles_of_job, time_job
 from ..pipelined import Pipeline, list_waits
 from ..placement import LayerPlan, Placement
 from ..program import Outcome
@@ -39,16 +39,16 @@ def _work(
 ) -> Iterator[Events]:
     """I1: pixel by pixel the rows, then the outputs that it closes, in all timesteps. S1: one sweep."""
     tokens, name = plan.source.tokens, plan.layer.name
-    sweep = placement.trace.numerics.timesteps * -(-plan.owned // placement.chip.core.sweep_width)
     if isinstance(plan.layer, Pool):
         first = np.full(len(cores), begin)
-        yield slices(cores, neurons, first, tokens * sweep, named("pool", name))
+        yield slices(cores, neurons, first, sweep_cycles_of_job(placement, plan), named("pool", name))
         return
+    sweep = placement.trace.numerics.timesteps * -(-plan.owned // placement.chip.core.sweep_width)
     assert plan.stored is not None
     service, taps = plan.stored.costs.service[0], plan.stored.taps
     classes = service.reshape(len(taps.valid), plan.source.channels, -1).sum(axis=1, dtype=np.int64)
     added = np.where(plan.owned > 0, classes[taps.border], 0)  # [tokens, cores]
-    swept = taps.closes[:, None] * sweep
+    swept = taps.sweeps[:, None] * sweep
     end = begin + 1 + np.cumsum(added + swept, axis=0)  # behind the first look-up
     process, token = np.broadcast_to(cores, end.shape).reshape(-1), np.repeat(np.arange(tokens), len(cores))
     where = process, rows, (end - swept - added).reshape(-1), added.reshape(-1)

@@ -68,7 +68,7 @@ def _event_work(trace: Trace, layer: Weighted, source: Stream, image: int) -> Wo
         acc,
     )
     if isinstance(layer, Conv):
-        return Work(layer, add_conv, (filled, Map(source.height, source.width, layer.kernel)), acc)
+        return Work(layer, add_conv, (filled, Map(source.height, source.width, layer.geometry.height)), acc)
     return Work(layer, add_linear, (filled,), acc)
 
 
@@ -79,7 +79,7 @@ def _pixel_work(trace: Trace, layer: Conv, source: Stream, image: int) -> Work:
     none, no_channels, no_values = np.zeros(0, np.int64), np.zeros(0, np.uint16), np.zeros(0, np.uint8)
     filled = Rows(none, none, none, no_channels, no_values, weights.pointers, weights.outputs, _weights(layer), acc)
     pixels = np.ascontiguousarray(trace.pixels[image].reshape(source.channels, source.tokens))
-    return Work(layer, add_pixels, (pixels, filled, Map(source.height, source.width, layer.kernel)), acc)
+    return Work(layer, add_pixels, (pixels, filled, Map(source.height, source.width, layer.geometry.height)), acc)
 
 
 def _attention_work(trace: Trace, layer: Attention, image: int) -> Work:
@@ -158,7 +158,7 @@ def _fan_out(layer: Weighted, source: Stream) -> Ints:
     sizes = np.diff(weights.pointers).reshape(weights.input_channels, weights.taps)
     if not isinstance(layer, Conv):
         return sizes[:, 0][None]
-    kernel, pad = layer.kernel, layer.kernel // 2
+    kernel, pad = layer.geometry.height, layer.geometry.pad_y
 
     def inside(size: int) -> NDArray[np.bool_]:
         at = np.arange(size)[:, None] - np.arange(kernel) + pad

@@ -26,6 +26,7 @@ INT8_SYNAPTIC_EVENTS = 2_621_537
 INT8_SPIKES = {"input": 7_633, "hidden": 37_619, "output": 32_249}
 INT8_SCALE = 12  # steps of int8 per unit of weight: the largest weight comes near 127
 FRACTION_BITS = 8
+NOT_EXACT = "SANA-FE's weights, thresholds and potentials are floating-point numbers; only the weights' pattern is kept"
 
 LAYERS = {"input": INPUTS, "fc1": HIDDEN, "fc2": INPUTS}
 SHAPES = {128: (6, 3), 32: (6, 12)}  # neurons on a core: columns and rows of cores
@@ -56,18 +57,17 @@ def recorded() -> Recorded:
 
 
 def replay_trace() -> Trace:
-    """SANA-FE's run as a foreign trace: weights by their pattern only, all spikes given.
+    """SANA-FE's run as a replay: weights by their pattern only, all spikes given.
 
     Its inputs are neurons on cores of their own, without synapses. So are they here: a convolution of one pixel without
     any weight, which has no synaptic event and whose neurons are swept in every timestep; rule L1 then gives it cores.
     """
     run = recorded()
     none = Weights(1, INPUTS, 1, np.zeros(2, np.int64), np.zeros(0, np.uint16), np.zeros(0, np.int8))
-    bias, theta = np.zeros(INPUTS, np.int32), np.ones(INPUTS, np.int32)
-    inputs = Conv(name="input", source="pixel", target="input", weights=none, bias=bias, theta=theta)
+    inputs = Conv(name="input", source="pixel", target="input", weights=none, bias=None)
     patterns = [replace(Weights.from_dense(mask.T), values=None) for mask in run.masks]
     streams = [Stream("pixel", "real", 1, 1, 1), *(_stream(name, spikes) for name, spikes in run.spikes.items())]
-    return _trace(streams, [inputs, *_linear_layers(patterns, theta=1)], np.zeros((1, 1, 1, 1), np.int8))
+    return _trace(streams, [inputs, *_linear_layers(patterns, None)], np.zeros((1, 1, 1, 1), np.int8), NOT_EXACT)
 
 
 def int8_trace() -> Trace:
@@ -106,7 +106,8 @@ def _stream(name: str, spikes: NDArray[np.bool_]) -> Stream:
     return Stream(name, "binary", spikes.shape[1], 1, 1, Events.from_dense(spikes))
 
 
-def _linear_layers(weights: list[Weights], theta: int) -> list[Layer]:
+def _linear_layers(weights: list[Weights], theta: int | None) -> list[Layer]:
+    """theta: None of a replay, which knows no biases either."""
     names = (("fc1", "input", "hidden"), ("fc2", "hidden", "output"))
     return [
         Linear(
@@ -114,14 +115,16 @@ def _linear_layers(weights: list[Weights], theta: int) -> list[Layer]:
             source=source,
             target=target,
             weights=one,
-            bias=np.zeros(one.output_channels, np.int32),
-            theta=np.full(one.output_channels, theta, np.int32),
+            bias=None if theta is None else np.zeros(one.output_channels, np.int32),
+            theta=None if theta is None else np.full(one.output_channels, theta, np.int32),
         )
         for (name, source, target), one in zip(names, weights, strict=True)
     ]
 
 
-def _trace(streams: list[Stream], layers: list[Layer], pixels: NDArray[np.int8] | None) -> Trace:
+def _trace(
+    streams: list[Stream], layers: list[Layer], pixels: NDArray[np.int8] | None, replay_reason: str = ""
+) -> Trace:
     numerics = Numerics(
         timesteps=TIMESTEPS,
         fraction_bits=FRACTION_BITS,
@@ -139,6 +142,8 @@ def _trace(streams: list[Stream], layers: list[Layer], pixels: NDArray[np.int8] 
         kept=(),
         logits=None,
         provenance={"origin": "SANA-FE 2.2.9, tests/bench/sanafe_mlp.py"},
+        level="replay" if replay_reason else "exact",
+        replay_reason=replay_reason,
     )
 
 

@@ -2,9 +2,10 @@
 
 from collections import Counter
 
-from sparsespike.simulator.trace import Attention, Pool, Select
+from sparsespike.simulator.trace import Attention, Conv, Pool, Select
 
 from .rows import ceil_div
+from .windows import read_outputs, seen
 
 
 class Counts:
@@ -18,8 +19,7 @@ class Counts:
         if run.stream.kind == "real":
             self._pixels()
         elif isinstance(self.layer, Pool):
-            pooled = "POOL_MAX" if self.setting.ann else "POOL_OR"
-            self.actions[pooled] += self.setting.timesteps * run.grid * run.stream.channels
+            self._pool()
         else:
             self._flits()
             self._scans()
@@ -36,8 +36,18 @@ class Counts:
         run = self.run
         if run.stream.kind == "real":
             return run.grid * run.stream.channels
+        if self.layer.source not in self.setting.rows:
+            return 0  # H3
         rows = self.setting.rows[self.layer.source][run.image]
         return sum(len(rows[time][token]) for time in range(self.setting.timesteps) for token in run.counted)
+
+    def _pool(self):
+        """W5: a sum adds what each window sees; else every input is looked at once."""
+        run, seen_inputs = self.run, self.run.grid
+        pooled = "POOL_OR" if run.stream.kind == "binary" else "POOL_MAX"
+        if self.layer.form == "sum":
+            pooled, seen_inputs = "POOL_ADD", sum(len(inputs) for inputs in seen(run.view))
+        self.actions[pooled] += self.setting.timesteps * seen_inputs * run.stream.channels
 
     # ---- flits and pixels ----
 
@@ -134,6 +144,9 @@ class Counts:
         """W1, W5, M6."""
         run, actions, (heads, d) = self.run, self.actions, self.setting.heads_of(self.layer)
         keys = self.setting.kept(self.layer, run.image)
+        if self.layer.form == "hadamard":
+            self._masked(keys, heads * d)
+            return
         nq, nk, kv_first = len(run.counted), len(keys), run.kv_first()
         for time in range(self.setting.timesteps):
             for head in range(heads):
@@ -153,6 +166,20 @@ class Counts:
                 actions["ACCUMULATOR_UPDATE"] += additions + nq * d
                 actions["OPERAND_READ"] += read
 
+    def _masked(self, keys, width):
+        """W1, W5: of Hadamard attention."""
+        actions, nq, nk = self.actions, len(self.run.counted), len(keys)
+        for time in range(self.setting.timesteps):
+            rows = self.setting.rows[self.layer.source][self.run.image][time]
+            both = 0
+            for token in keys:
+                there = {channel for channel, _ in rows[token]}
+                both += sum({width + c, 2 * width + c} <= there for c in range(width))
+            actions["AND_POPCOUNT"] += (nk + nq) * width
+            actions["ATTENTION_ADD"] += both
+            actions["ACCUMULATOR_UPDATE"] += both + width
+            actions["OPERAND_READ"] += (2 * nk + nq) * width
+
     def _spikes(self, time, tokens, first, count):
         """Spikes in `count` channels from `first` on, over some tokens."""
         rows = self.setting.rows[self.layer.source][self.run.image][time]
@@ -160,13 +187,26 @@ class Counts:
 
     # ---- neurons and spike memory ----
 
+    def _made(self):
+        """W2: the places of the target that count."""
+        if isinstance(self.layer, (Conv, Pool)):
+            return range(len(read_outputs(self.run.view, self.run.pool)))
+        return self.run.counted
+
     def _neurons(self):
         """W2, M4."""
-        layer, setting, counted = self.layer, self.setting, self.run.counted
+        layer, setting, counted = self.layer, self.setting, self._made()
         if not layer.target or isinstance(layer, Pool):
             return
-        neurons = setting.timesteps * len(counted) * setting.trace.streams[layer.target].channels
+        if self.run.pool:  # W5
+            read = sum(len(outputs) for outputs in read_outputs(self.run.view, self.run.pool))
+            self.actions["POOL_MAX"] += setting.timesteps * read * setting.trace.streams[layer.target].channels
+        places = 1 if getattr(layer, "form", "") == "hadamard" else len(counted)  # A4
+        neurons = setting.timesteps * places * setting.trace.streams[layer.target].channels
         self.actions["REQUANTISE" if setting.ann else "NEURON_UPDATE"] += neurons
+        if getattr(layer, "membrane", None):
+            self.actions["LEAK_MULTIPLY"] += neurons if layer.membrane.decay not in (128, 256) else 0
+            self.actions["RESET_SUBTRACT"] += 0 if layer.membrane.reset_by is None else neurons
         if setting.ann or isinstance(layer, Attention):
             return
         words = 0
@@ -179,17 +219,16 @@ class Counts:
 
     def _spike_memory(self):
         """W2."""
-        run, setting, layer = self.run, self.setting, self.layer
-        counted, pooled = len(run.counted), isinstance(layer, Pool)
+        run, layer = self.run, self.layer
+        counted, made = len(run.counted), len(self._made())
         if run.stream.kind == "real":
             self.actions["SPIKE_READ"] += run.grid * run.stream.channels * 8
         else:
-            self.actions["SPIKE_READ"] += self._bits(layer.source, run.grid if pooled else counted)
+            self.actions["SPIKE_READ"] += self._bits(layer.source, counted)
         if layer.residual:
-            self.actions["SPIKE_READ"] += self._bits(layer.residual, counted)
+            self.actions["SPIKE_READ"] += self._bits(layer.residual, made)
         if layer.target:
-            target = setting.trace.streams[layer.target]
-            self.actions["SPIKE_WRITE"] += self._bits(layer.target, target.height * target.width if pooled else counted)
+            self.actions["SPIKE_WRITE"] += self._bits(layer.target, made)
 
     def _bits(self, name, tokens):
         return self.setting.timesteps * tokens * self.setting.trace.streams[name].channels * self.setting.bits(name)

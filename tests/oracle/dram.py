@@ -7,6 +7,7 @@ from math import ceil, floor
 from sparsespike.simulator.trace import Conv, Linear
 
 from .rows import exact
+from .windows import both, open_outputs, pool_of, view_of
 
 
 @dataclass
@@ -169,8 +170,12 @@ class Memory:
                 cores = setting.placement.token_cores(layer)
                 tokens = [token for token in tokens if cores[token] == core]
             places = len(tokens)
+            if isinstance(layer, Conv):
+                target = setting.trace.streams[layer.target]
+                places = target.height * target.width
         elif isinstance(layer, Linear):
             places = self.chip.core.contexts
         else:
-            places = (layer.kernel - 1) * setting.source(layer).width + layer.kernel + self.chip.core.contexts - 1
+            source = setting.source(layer)
+            places = open_outputs(both(view_of(layer, source), pool_of(layer, source)), self.chip.core.contexts)
         return len(setting.weights[index][core].owned) * self.chip.core.potential_bits * places

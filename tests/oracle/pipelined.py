@@ -8,6 +8,7 @@ from .dram import Memory
 from .encoder import Producer
 from .layers import consumer_at, waits
 from .phase import STUCK, Phase
+from .windows import closing_inputs
 from .work import Work
 
 
@@ -197,9 +198,8 @@ class Pipeline(Phase):
         return self.consumers[node].released.get(written) if written else self.begin
 
     def _closing(self, work, token):
-        """C4: the input token that closes an output."""
-        (y, x), pad = divmod(token, work.stream.width), work.kernel // 2
-        return min(y + pad, work.stream.height - 1) * work.stream.width + min(x + pad, work.stream.width - 1)
+        """C4, C10: the input token that closes an output."""
+        return closing_inputs(work.view, work.pool)[token]
 
     def _room(self, producer):
         """N5, L5: of a node's encoders that of the latest layer goes first."""

@@ -136,27 +136,3 @@ def stream(addresses, groups, banks, times):
             todo = (["COMPUTE"] + ["BANK_CONFLICT"] * (waiting.pop(0)[1] - 1)) * times
         causes[todo.pop(0) if todo else "WEIGHT_FETCH"] += 1
     return causes or Counter(CONTROL=1)
-
-
-def valid_taps(token, stream, kernel):
-    """R5: taps through which an event at this token reaches an output inside the map; a linear layer has kernel 1."""
-    y, x = divmod(token, stream.width)
-    pad = kernel // 2
-    valid = []
-    for ky in range(kernel):
-        for kx in range(kernel):
-            if 0 <= y - ky + pad < stream.height and 0 <= x - kx + pad < stream.width:
-                valid.append(ky * kernel + kx)
-    return tuple(valid)
-
-
-def closed_outputs(token, stream, kernel):
-    """C4: how many outputs of a convolution the end of this input token closes."""
-    pad = kernel // 2
-    here = divmod(token, stream.width)
-    count = 0
-    for y in range(stream.height):
-        for x in range(stream.width):
-            if (min(y + pad, stream.height - 1), min(x + pad, stream.width - 1)) == here:
-                count += 1
-    return count

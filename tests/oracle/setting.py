@@ -3,11 +3,12 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from sparsespike.simulator.trace import Attention, Conv, Head, Linear, Select
+from sparsespike.simulator.trace import Attention, Conv, Head, Linear, Pool, Select
 
 from .mesh import Floor
 from .placement import Placement
 from .rows import CoreWeights, ceil_div
+from .windows import seen, view_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +123,14 @@ class Setting:
         if writer is None:
             values = None if stream.events is None else stream.events.values
             return 1 if values is None else max([1, *(int(value) for value in values)])
-        return 1 + (self.largest(writer.residual) if writer.residual else 0)
+        return self._made(writer) + (self.largest(writer.residual) if writer.residual else 0)
+
+    def _made(self, layer):
+        """P4: the largest output of a layer without its residual."""
+        if not isinstance(layer, Pool):
+            return 1
+        summed = max(len(inputs) for inputs in seen(view_of(layer, self.source(layer))))
+        return self.largest(layer.source) * (summed if layer.form == "sum" else 1)
 
     def bits(self, name):
         """D5: bits of a stream's largest value."""

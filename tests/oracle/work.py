@@ -2,12 +2,13 @@
 
 from collections import Counter
 
-from sparsespike.simulator.trace import Attention, Conv, Head, Linear, Pool, Select
+from sparsespike.simulator.trace import Attention, Head, Linear, Pool, Select
 
 from .counts import Counts
 from .encoder import Task
 from .mesh import Flit, Tree
-from .rows import ceil_div, closed_outputs, valid_taps
+from .rows import ceil_div
+from .windows import closing_inputs, pool_of, read_outputs, valid_taps, view_of
 
 
 class Work:
@@ -26,8 +27,8 @@ class Work:
         self.timed, self.counted = setting.tokens(self.layer, image)
         self.by_tokens = setting.placement.by_tokens(self.layer)  # P2
         self.token_cores = setting.placement.token_cores(self.layer) if self.by_tokens else []
-        self.kernel = self.layer.kernel if isinstance(self.layer, Conv) else 1
-        self.taps = {token: valid_taps(token, self.stream, self.kernel) for token in range(self.grid)}
+        self.view, self.pool = view_of(self.layer, self.stream), pool_of(self.layer, self.stream)
+        self.taps = valid_taps(self.view)
         self.busy, self.flits, self.own, self.jobs = Counter(), [], {}, {}
         self.service = {core: Counter() for core in range(setting.cores)}
         self.steps, self.consumers, self.trees, self.tasks = [], (), {}, {}
@@ -136,7 +137,7 @@ class Work:
         return self.weights[core].service(flit.channel, self.taps[flit.step.token], flit.times)
 
     def sweep_time(self, node):
-        """C4."""
+        """C4, C10."""
         if node[0] != "core":
             return lambda step: 0
         once = ceil_div(len(self.weights[node[1]].owned), self.chip.core.sweep_width)
@@ -144,7 +145,10 @@ class Work:
             return lambda step: len(step.times) * once
         if isinstance(self.layer, Head):
             return lambda step: once if step is self.steps[-1] else 0
-        return lambda step: len(step.times) * closed_outputs(step.token, self.stream, self.kernel) * once
+        closing, read = closing_inputs(self.view, self.pool), Counter()
+        for place, outputs in enumerate(read_outputs(self.view, self.pool)):
+            read[closing[place]] += len(outputs)
+        return lambda step: len(step.times) * read[step.token] * once
 
     def flit_causes(self, core, flit):
         """C2, R4: what a core's cycles go to while it serves a flit."""
@@ -165,7 +169,8 @@ class Work:
                     for channel in range(self.stream.channels):
                         service = weights.service(channel, self.taps[token], lanes=self.chip.core.input_macs)
                         self.served(core, service.causes)
-                sweep = self.setting.timesteps * self.grid * ceil_div(len(weights.owned), self.chip.core.sweep_width)
+                read = sum(len(outputs) for outputs in read_outputs(self.view, self.pool))
+                sweep = self.setting.timesteps * read * ceil_div(len(weights.owned), self.chip.core.sweep_width)
                 self.busy["sweep", core] += sweep
                 self.own[core] = self.service[core] + Counter(FIFO_EMPTY=1, NEURON_SWEEP=sweep + 2)
         self._job_of_cores()
@@ -173,8 +178,9 @@ class Work:
     def _pool(self):
         """S1."""
         cores = self.setting.placement.channel_cores(self.layer.source)
+        tokens = max(self.grid, self.view.rows * self.view.columns)
         for core in set(cores):
-            sweep = self.setting.timesteps * self.grid * ceil_div(cores.count(core), self.chip.core.sweep_width)
+            sweep = self.setting.timesteps * tokens * ceil_div(cores.count(core), self.chip.core.sweep_width)
             self.busy["sweep", core] += sweep
             self.own[core] = Counter(NEURON_SWEEP=sweep + 2)
         self._job_of_cores()
@@ -210,11 +216,14 @@ class Work:
         return unit.order == "kv_first" or (unit.order == "auto" and more_keys and fits)
 
     def _attention(self):
-        """A1 to A3."""
+        """A1 to A4."""
         unit, (heads, d) = self.chip.attention, self.setting.heads_of(self.layer)
         nq, nk = len(self.timed), len(self.setting.kept(self.layer, self.image))
-        products = (nk * d * d, nq * d * d) if self.kv_first() else (nq * nk * d, nq * nk * d)
-        once = sum(ceil_div(product, unit.width) for product in products) + ceil_div(nq * d, unit.sweep_width)
+        if self.layer.form == "hadamard":
+            once = ceil_div(nk * d, unit.width) + ceil_div(d, unit.sweep_width) + ceil_div(nq * d, unit.width)
+        else:
+            products = (nk * d * d, nq * d * d) if self.kv_first() else (nq * nk * d, nq * nk * d)
+            once = sum(ceil_div(product, unit.width) for product in products) + ceil_div(nq * d, unit.sweep_width)
         for _ in range(self.setting.timesteps):
             for head in range(heads):
                 self.busy["attention unit", head % unit.units] += once

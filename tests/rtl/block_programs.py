@@ -201,6 +201,13 @@ def pick(rng: np.random.Generator, *values: Any) -> Any:
     return values[int(rng.integers(len(values)))]
 
 
+def random_membrane(rng: np.random.Generator) -> tuple[int, int]:
+    """Decay, and the share of a threshold that a spike takes off (V1); every other one is as in a layer without."""
+    return pick(
+        rng, (128, 0), (128, 0), (128, 0), (128, 256), (256, 0), (256, 256), (230, 285), (int(rng.integers(1, 257)), 0)
+    )
+
+
 def _random_chip(rng: np.random.Generator, fixed: dict[str, Any]) -> Chip:
     """With room for everything: what blocks do is at stake, not what fits."""
     columns, rows = pick(rng, (1, 1), (2, 1), (1, 2), (2, 2), (2, 2), (3, 2), (2, 3), (3, 3), (4, 1))
@@ -249,6 +256,7 @@ def _random_trace(rng: np.random.Generator, chip: Chip, images: int) -> Trace:
     stream, left = builder.spikes("given", dense, height, width), tokens
     for index in range(int(rng.integers(2, 5))):
         channels = builder.streams[stream].channels
+        builder.membrane(*random_membrane(rng))
         grown = pick(rng, "linear", "linear", "linear", "conv", "select", "select", "attention")
         if grown == "conv" and not builder.kept and channels <= 20:
             stream = builder.conv(f"conv{index}", stream, int(rng.integers(1, 17)))
@@ -259,7 +267,8 @@ def _random_trace(rng: np.random.Generator, chip: Chip, images: int) -> Trace:
         elif grown == "attention":
             heads = int(rng.integers(1, 4))
             fused = builder.linear(f"qkv{index}", stream, 3 * heads * int(rng.integers(1, 5)))
-            stream = builder.attention(f"attention{index}", fused, heads)
+            attend = pick(rng, builder.attention, builder.masked_attention)
+            stream = attend(f"attention{index}", fused, heads)
         else:
             same = rng.random() < 0.5 and not stream.startswith("attention")  # which lies at its units (P3)
             wide = channels if same else int(rng.integers(1, 41))

@@ -57,6 +57,7 @@ module core #(
     input  logic [EXPECTED_W-1:0]               cfg_expected,
     input  logic [FRACTION_W-1:0]               cfg_fraction_bits,
     input  logic [$clog2(POTENTIAL_W+1)-1:0]    cfg_potential_bits,
+    input  logic [8:0]                          cfg_decay,
     input  logic                                cfg_skip,
     input  logic [TOKENS-1:0]                   cfg_keep,
     input  logic [TOKEN_W-1:0]                  cfg_kept,
@@ -127,7 +128,7 @@ module core #(
     ) sweep (
         .clk(clk), .rst(rst), .start(start), .cfg_owned(cfg_owned), .cfg_contexts(cfg_contexts), .cfg_expected(cfg_expected),
         .cfg_places(cfg_kept), .cfg_timesteps(cfg_timesteps), .cfg_time_inner(cfg_time_inner),
-        .cfg_fraction_bits(cfg_fraction_bits), .cfg_potential_bits(cfg_potential_bits),
+        .cfg_fraction_bits(cfg_fraction_bits), .cfg_potential_bits(cfg_potential_bits), .cfg_decay(cfg_decay),
         .cfg_steps(cfg_owned != 0 ? cfg_steps : {STEP_W{1'b0}}), .cfg_neuron_base(cfg_neuron_base),
         .ending(ending), .ending_context(ending_context),
         .sum_context(sum_context), .sum_word(sum_word), .sums(sums), .sum_clear(sum_clear),

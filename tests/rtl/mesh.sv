@@ -2,7 +2,7 @@
 // a core each, the other routers only pass flits on. A step is granted when all consumers have released the one that held its
 // context (C6); the next layer's cycle 0 follows the last release of the layer before (C8).
 //
-// Each core has REGISTERS words of 32 bits, in the order of its ports but for the keep bitmap, which comes last. They belong to
+// Each core has REGISTERS words of 32 bits, in the order of its ports but for the decay and the keep bitmap, which come last. They belong to
 // the layer that `layer` names, which changes at the end of a cycle with `layer_start`. The tree tables of all layers, 2^TREE_W
 // trees each, are written before.
 module mesh #(
@@ -42,7 +42,7 @@ module mesh #(
     parameter int EXPECTED_W = 8,
     parameter int FRACTION_W = 3,
     parameter int COUNT_W = 8,
-    parameter int REGISTERS = 25 + (TOKENS + 31) / 32,
+    parameter int REGISTERS = 26 + (TOKENS + 31) / 32,
     parameter int TILES = COLUMNS * ROWS,
     parameter int CORES = CORE_COLUMNS * ROWS,
     parameter int LAYER_W = LAYERS > 1 ? $clog2(LAYERS) : 1,
@@ -149,7 +149,7 @@ module mesh #(
                 .cfg_owned(r[32*3+:OWNED_W]), .cfg_row_base(r[32*4+:ROW_W]), .cfg_neuron_base(r[32*5+:NEURON_W]),
                 .cfg_contexts(r[32*6+:CONTEXT_W+1]), .cfg_expected(r[32*7+:EXPECTED_W]),
                 .cfg_fraction_bits(r[32*8+:FRACTION_W]), .cfg_potential_bits(r[32*9+:$clog2(POTENTIAL_W+1)]),
-                .cfg_skip(r[32*10]), .cfg_keep(r[32*25+:TOKENS]), .cfg_kept(r[32*11+:TOKEN_W]), .cfg_tokens(r[32*12+:TOKEN_W]),
+                .cfg_decay(r[32*25+:9]), .cfg_skip(r[32*10]), .cfg_keep(r[32*26+:TOKENS]), .cfg_kept(r[32*11+:TOKEN_W]), .cfg_tokens(r[32*12+:TOKEN_W]),
                 .cfg_timesteps(r[32*13+:TIMESTEP_W]), .cfg_time_inner(r[32*14]), .cfg_steps(r[32*15+:STEP_W]),
                 .cfg_words(r[32*16+:$clog2(WORDS+1)]), .cfg_first_channel(r[32*17+:CHANNEL_W]),
                 .cfg_scan_width(r[32*18+:$clog2(SCAN+1)]), .cfg_value_bits(r[32*19+:$clog2(VALUE_W+1)]),

@@ -7,9 +7,11 @@ import numpy as np
 from cases import chip_with
 from sparsespike.simulator.builder import Builder, Style
 from sparsespike.simulator.hardware import Chip
-from sparsespike.simulator.placement import largest_values, place
+from sparsespike.simulator.placement import place
+from sparsespike.simulator.ranges import largest_values
 from sparsespike.simulator.trace import Linear, Select, Trace
 
+from .block_programs import random_membrane
 from .mesh_program import Case, Cuts, Shape
 
 COMMON = {"LAYERS": 4, "BUFFER_DEPTH": 8, "FIFO_DEPTH": 16, "CONTEXT_W": 2, "CONTEXTS": 4, "INDEX_W": 4, "WEIGHT_W": 8}
@@ -145,6 +147,7 @@ def _random_trace(rng: np.random.Generator, chip: Chip, shape: Shape, crowded: b
     if rng.random() < 0.5:
         builder.select("select", stream, int(rng.integers(1, tokens + 1)), "random")
     for number in range(int(rng.integers(1, 4))):
+        builder.membrane(*random_membrane(rng))
         width = channels if rng.random() < 0.5 else _random_width(rng, shape)
         alike = [name for name, one in builder.streams.items() if one.channels == width]
         residual = _pick(rng, *alike) if alike and rng.random() < 0.6 else ""

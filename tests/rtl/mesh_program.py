@@ -14,7 +14,8 @@ from sparsespike.simulator.eventlog import Line, read_log
 from sparsespike.simulator.hardware import Chip
 from sparsespike.simulator.phase import Work, list_work
 from sparsespike.simulator.placement import FORMATS, LayerPlan, Placement, place
-from sparsespike.simulator.trace import Linear, Trace
+from sparsespike.simulator.trace import Linear, Membrane, Trace
+from sparsespike.simulator.verify import membrane_of
 
 from .tools import Program, in_order
 
@@ -195,6 +196,7 @@ def _registers(
     """Of a core in a layer, in the order of the core's ports."""
     chip, phase, numerics, tokens = placement.chip, plan.phase, placement.trace.numerics, plan.source.tokens
     assert phase is not None
+    assert isinstance(plan.layer, Linear)
     mine = np.flatnonzero(placement.homes[plan.source.name].owner == core).tolist()
     residual = plan.layer.residual
     keep = sum(1 << token for token in work.tokens.tolist())
@@ -224,6 +226,7 @@ def _registers(
         memory.regions[plan.layer.target],
         int(bool(residual)),
         memory.regions[residual] if residual else 0,
+        (plan.layer.membrane or Membrane()).decay,
         *(keep >> at & (1 << 32) - 1 for at in range(0, shape["TOKENS"], 32)),
     ]
 
@@ -248,13 +251,20 @@ def _store(placement: Placement, plan: LayerPlan, core: int, memory: Memories, s
         memory.words += words
         place = address << _width(shape["ROW_WORDS"] + 1) | len(words)
         memory.rows.append(place << _width(shape["OUTPUTS"] + 1) | entries)
-    theta, bias = shape["POTENTIAL_W"], shape["ACC_W"]
+    memory.neurons += neuron_words(layer, range(first, end), chip.core.sweep_width, shape)
+
+
+def neuron_words(layer: Linear, owned: range, sweep_width: int, shape: Shape) -> list[int]:
+    """The parameters of a core's neurons: words of {bias, reset_by, theta}."""
+    potential, sum_bits = shape["POTENTIAL_W"], shape["ACC_W"]
+    _, reset_by = membrane_of(layer, len(layer.bias))
     neurons = [
-        _pack([value], bias) << theta | level
-        for value, level in zip(layer.bias[first:end].tolist(), layer.theta[first:end].tolist(), strict=True)
+        (_pack([layer.bias[output]], sum_bits) << potential | int(reset_by[output])) << potential
+        | int(layer.theta[output])
+        for output in owned
     ]
-    width = chip.core.sweep_width
-    memory.neurons += [_pack(neurons[at : at + width], bias + theta) for at in range(0, len(neurons), width)]
+    cut = range(0, len(neurons), sweep_width)
+    return [_pack(neurons[at : at + sweep_width], sum_bits + 2 * potential) for at in cut]
 
 
 def row_words(chip: Chip, weights: Sequence[int]) -> tuple[list[int], int]:

@@ -31,6 +31,7 @@ module neuron_array #(
     input  logic                               cfg_time_inner,
     input  logic [FRACTION_W-1:0]              cfg_fraction_bits,
     input  logic [$clog2(POTENTIAL_W+1)-1:0]   cfg_potential_bits,
+    input  logic [8:0]                         cfg_decay,  // 256: no leak, and the multiplier's outcome is not taken
     input  logic [STEP_W-1:0]                  cfg_steps,
     input  logic [NEURON_W-1:0]                cfg_neuron_base,
     input  logic                               ending,
@@ -46,7 +47,8 @@ module neuron_array #(
     output logic [SWEEP-1:0]                   spike_bits
 );
     localparam int ADDRESS_W = TOKENS * WORDS > 1 ? $clog2(TOKENS * WORDS) : 1;
-    localparam int NEURON_BITS = ACC_W + POTENTIAL_W;  // {bias, theta}
+    localparam int NEURON_BITS = ACC_W + 2 * POTENTIAL_W;  // {bias, reset_by, theta}; reset_by 0: a spike leaves 0
+    localparam int PRODUCT_W = POTENTIAL_W + 9;
     localparam int SCALED_W = ACC_W + (1 << FRACTION_W);
     localparam int TOTAL_W = (SCALED_W > POTENTIAL_W ? SCALED_W : POTENTIAL_W) + 1;
 
@@ -133,23 +135,28 @@ module neuron_array #(
     );
 
     // V1. Potentials count as 0 at a token's first timestep, so that no pass clears them. Thresholds are positive.
+    wire signed [PRODUCT_W-1:0] decay = PRODUCT_W'({1'b0, cfg_decay[7:0]});
     wire signed [TOTAL_W-1:0] highest = ~({TOTAL_W{1'b1}} << (cfg_potential_bits - 1'b1));
     generate
         for (genvar i = 0; i < SWEEP; i++) begin : neuron
             wire [POTENTIAL_W-1:0] old = forward ? forwarded[i*POTENTIAL_W+:POTENTIAL_W] : stored[i*POTENTIAL_W+:POTENTIAL_W];
             wire signed [POTENTIAL_W-1:0] potential = first_timestep ? 0 : old;
             wire signed [ACC_W-1:0] sum = sums[i*ACC_W+:ACC_W];
-            wire signed [ACC_W-1:0] bias = neurons[i*NEURON_BITS+POTENTIAL_W+:ACC_W];
+            wire signed [ACC_W-1:0] bias = neurons[i*NEURON_BITS+2*POTENTIAL_W+:ACC_W];
+            wire [POTENTIAL_W-1:0] reset_by = neurons[i*NEURON_BITS+POTENTIAL_W+:POTENTIAL_W];
             wire signed [POTENTIAL_W:0] theta = {1'b0, neurons[i*NEURON_BITS+:POTENTIAL_W]};
+            wire signed [TOTAL_W-1:0] leaked = TOTAL_W'((PRODUCT_W'(potential) * decay) >>> 8);
+            wire signed [TOTAL_W-1:0] kept = cfg_decay[8] ? TOTAL_W'(potential) : leaked;
 
             wire signed [TOTAL_W-1:0] current = (TOTAL_W'(sum) + TOTAL_W'(bias)) <<< cfg_fraction_bits;
-            wire signed [TOTAL_W-1:0] total = (TOTAL_W'(potential) >>> 1) + current;
+            wire signed [TOTAL_W-1:0] total = kept + current;
             wire signed [TOTAL_W-1:0] clipped = total > highest ? highest : total < ~highest ? ~highest : total;
             wire owned = 32'(spike_word) * SWEEP + i < 32'(cfg_owned);
             wire fires = owned && clipped >= TOTAL_W'(theta);
 
             assign spike_bits[i] = fires;
-            assign written[i*POTENTIAL_W+:POTENTIAL_W] = fires ? 0 : clipped[POTENTIAL_W-1:0];
+            wire [POTENTIAL_W-1:0] after = reset_by == 0 ? 0 : clipped[POTENTIAL_W-1:0] - reset_by;
+            assign written[i*POTENTIAL_W+:POTENTIAL_W] = fires ? after : clipped[POTENTIAL_W-1:0];
         end
     endgenerate
 endmodule

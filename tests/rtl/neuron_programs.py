@@ -5,8 +5,11 @@ from functools import partial
 
 import numpy as np
 from sparsespike.simulator.kernels.neuron_array import fire
+from sparsespike.simulator.trace import KEEP_ALL, KEEP_HALF, Membrane
+from sparsespike.simulator.verify import membrane_of
 
 from .block_programs import FIELDS, Phase, Sample, linear_phases, random_phases, texts
+from .mesh_program import neuron_words
 from .router_programs import held
 from .tools import Program
 
@@ -37,10 +40,18 @@ def _clipping(phase: Phase) -> frozenset[str]:
     sums = phase.arrived().reshape(numbers.timesteps, -1, len(layer.bias))
     bias, theta = layer.bias.astype(np.int64), layer.theta.astype(np.int64)
     fired = np.zeros(sums.shape, np.uint8)
-    clipped = fire(sums, bias, theta, numbers.fraction_bits, numbers.potential_bits, fired)
+    membrane = membrane_of(layer, len(bias))
+    clipped = fire(sums, bias, theta, *membrane, numbers.fraction_bits, numbers.potential_bits, fired)
     sweeps = [[cycle for cycle, *_ in phase.at(router, "sweep")] for _, router in phase.consumers]
     forwards = phase.chip.core.order == "time_inner" and any((np.diff(begins) == 1).any() for begins in sweeps)
-    return frozenset(sort for sort, there in {"saturation": clipped, "forwarding": forwards}.items() if there)
+    sorts = {
+        "saturation": clipped,
+        "forwarding": forwards,
+        "no leak": membrane[0] == KEEP_ALL,
+        "multiplied leak": membrane[0] not in (KEEP_ALL, KEEP_HALF),
+        "soft reset": membrane[1].any(),
+    }
+    return frozenset(sort for sort, there in sorts.items() if there)
 
 
 def _update(phase: Phase, shape: Mapping[str, int], core: int, router: int) -> tuple[Program, list[str]]:
@@ -58,11 +69,6 @@ def _update(phase: Phase, shape: Mapping[str, int], core: int, router: int) -> t
     for cycle, _, _, flit in phase.at(router, "take"):
         ending, _, context, *_ = FIELDS.split(flit)
         cycles[cycle] = ending << FIELDS.context | context if ending else 0
-    potential = shape["POTENTIAL_W"]
-    neurons = [
-        bias % (1 << shape["ACC_W"]) << potential | theta
-        for bias, theta in zip(layer.bias[first:end].tolist(), layer.theta[first:end].tolist(), strict=True)
-    ]
     base, sums = core % 5, []
     for step in phase.sums()[:, first:end].tolist():
         sums += (words(step, shape["ACC_W"]) + [0] * width)[:width]
@@ -79,8 +85,9 @@ def _update(phase: Phase, shape: Mapping[str, int], core: int, router: int) -> t
             numbers.potential_bits,
             phase.steps,
             base,
+            (layer.membrane or Membrane()).decay,
         ),
-        "neurons": [0] * base + words(neurons, shape["ACC_W"] + potential),
+        "neurons": [0] * base + neuron_words(layer, range(first, end), sweep, shape),
         "sums": sums,
         "cycles": cycles,
     }

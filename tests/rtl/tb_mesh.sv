@@ -40,7 +40,7 @@ module tb_mesh #(
     parameter int SPIKE_DEPTH = 2048,
     parameter int TIMEOUT = 1000000
 );
-    localparam int REGISTERS = 25 + (TOKENS + 31) / 32;
+    localparam int REGISTERS = 26 + (TOKENS + 31) / 32;
     localparam int TILES = COLUMNS * ROWS;
     localparam int CORES = CORE_COLUMNS * ROWS;
     localparam int LAYER_W = LAYERS > 1 ? $clog2(LAYERS) : 1;

@@ -1,7 +1,7 @@
 // A neuron array, one program after the other. A program's folder holds `registers.hex`: {cycles, owned, contexts, expected,
-// places, timesteps, time_inner, fraction_bits, potential_bits, steps, neuron base}, `neurons.hex`: words of {bias, theta},
-// `sums.hex`: step after step the words of its sums, and `cycles.hex`: per cycle {ending, context}. Logs `sweep`, `release` and
-// `spike.G`, and `wrong` where sums are asked for in another context or not cleared in the cycle in which they are read.
+// places, timesteps, time_inner, fraction_bits, potential_bits, steps, neuron base, decay}, `neurons.hex`: words of {bias, reset_by,
+// theta}, `sums.hex`: step after step the words of its sums, and `cycles.hex`: per cycle {ending, context}. Logs `sweep`, `release`
+// and `spike.G`, and `wrong` where sums are asked for in another context or not cleared in the cycle in which they are read.
 module tb_neuron_array #(
     parameter int OUTPUTS = 12,
     parameter int SWEEP = 4,
@@ -20,7 +20,7 @@ module tb_neuron_array #(
     localparam int NEURON_W = NEURONS > 1 ? $clog2(NEURONS) : 1;
 
     logic                   clk = 0, rst = 1, start = 0, run = 0;
-    logic [31:0]            registers [0:10];
+    logic [31:0]            registers [0:11];
     logic [SWEEP*ACC_W-1:0] sums [0:STEPS*WORDS-1];
     logic [CONTEXT_W:0]     cycles [0:CYCLES-1];
     logic [CONTEXT_W:0]     now;
@@ -43,6 +43,7 @@ module tb_neuron_array #(
         .cfg_contexts(registers[2][CONTEXT_W:0]), .cfg_expected(registers[3][7:0]),
         .cfg_places(registers[4][$clog2(TOKENS+1)-1:0]), .cfg_timesteps(registers[5][7:0]), .cfg_time_inner(registers[6][0]),
         .cfg_fraction_bits(registers[7][FRACTION_W-1:0]), .cfg_potential_bits(registers[8][$clog2(POTENTIAL_W+1)-1:0]),
+        .cfg_decay(registers[11][8:0]),
         .cfg_steps(registers[9][15:0]), .cfg_neuron_base(registers[10][NEURON_W-1:0]),
         .ending(now[CONTEXT_W]), .ending_context(now[CONTEXT_W-1:0]),
         .sum_context(sum_context), .sum_word(sum_word), .sums(sums[32'(spike_step) * WORDS + 32'(sum_word)]),

@@ -1,0 +1,205 @@
+"""Any torch module as a trace: run once on the user's inputs, watched from outside, lowered where that is possible."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..simulator.errors import UserError, nearest
+from ..simulator.trace import HostWork, Level, Trace
+from .recording.drafts import Reading
+from .recording.exact import UnlikeError, derive
+from .recording.exact_trace import exact
+from .recording.fields import NotFollowedError
+from .recording.known import is_neuron, remembers, single_step, states_of
+from .recording.layout import input_layout
+from .recording.own import own_trace
+from .recording.places import Places
+from .recording.read import read
+from .recording.sites import Sites
+from .recording.tape import Tape
+from .recording.trace import replay
+from .spikformer import Spikformer
+
+Unsupported = Literal["refuse", "host"]
+_UNSUPPORTED = ("refuse", "host")
+_LEVELS = ("exact", "replay")
+
+
+def capture(
+    model: nn.Module,
+    inputs: Tensor,
+    time_axis: int | None = 0,
+    unsupported: Unsupported = "refuse",
+    *,
+    step_by_step: bool | None = None,
+    labels: Sequence[int] | NDArray[np.integer] | None = None,
+    level: Level | None = None,
+) -> Trace:
+    """The trace of a trained spiking network on some inputs, whatever library its neurons come from.
+
+    The model runs once, in evaluation mode and without gradients. Its layers are found by what they do with the data:
+    convolutions and linear layers that read spikes (or the images), pools, spiking attention, residual additions, and
+    known neurons (spikingjelly's, snnTorch's, this project's); of others the spikes are taken as they are.
+
+    inputs: float32, with batch (image) axis 0 but for time. time_axis: of `inputs`, None where the model makes time
+    itself, as the official Spikformer does.
+    step_by_step: call the model once per timestep with inputs[t], as snnTorch and single-step spikingjelly have it;
+    None finds out from the neurons.
+    unsupported: operations that the chip has no counterpart for (softmax, layer normalisation, …) are refused, or
+    counted as work of the `host`.
+    labels: of the images, for accuracy.
+    level: `exact` lowers the network to the chip's integers, whose spikes the trace then holds, so that `--verify`
+    works; `replay` holds the model's own spikes, and the pattern of its weights. None: exact where that is possible.
+    This project's own networks with token selectors are lowered as `export` does it, calibrated on the inputs.
+
+    Raises UserError where the model or the inputs cannot be used, naming the module.
+    """
+    _check(model, inputs, time_axis, unsupported, level)
+    stepwise = single_step(model) if step_by_step is None else step_by_step
+    if stepwise and time_axis is None:
+        raise UserError("time_axis = None, but the model takes one timestep per call: give inputs a time axis (expand)")
+    if isinstance(model, Spikformer) and model.predictor and level != "replay":
+        return own_trace(model, inputs, labels)
+    tape = _record(model, inputs, time_axis, stepwise)
+    images = inputs.shape[1 if time_axis is not None and time_axis % inputs.ndim == 0 else 0]
+    reading, timesteps = _read(tape, images)
+    host = _host(reading.unsupported, images, unsupported)
+    if not any(layer.source.dense is not None for layer in reading.layers):
+        raise UserError(f"{type(model).__name__}: no layer reads spikes: there is nothing for the chip to do")
+    source = {"source": "capture", "model": type(model).__name__}
+    try:
+        if level == "replay":
+            raise UnlikeError("asked for")
+        if host:
+            raise UnlikeError(f"{host[0].name}: {host[0].operation} is work of the host")
+        return exact(reading, derive(reading, timesteps), labels, source)
+    except UnlikeError as reason:
+        if level == "exact":
+            raise UserError(f"{type(model).__name__}: level = 'exact' is out of reach: {reason}") from None
+        return replay(reading, (images, timesteps), str(reason), host, source, labels)
+
+
+def _read(tape: Tape, images: int) -> tuple[Reading, int]:
+    """What a recording says of the model, and how many timesteps there are."""
+    sites = Sites(tape.values)
+    places = Places(sites.call_of)
+    try:
+        timesteps = places.timesteps(tape.values)
+        return read(tape, images, timesteps, sites, places), timesteps
+    except NotFollowedError as error:
+        where = error.value.path or "(root)"
+        raise UserError(
+            f"module {where!r}: after {error.value.op} it cannot be told which neuron an element belongs to (it "
+            "depends on the data, or mixes images or timesteps)"
+        ) from None
+
+
+def _check(model: nn.Module, inputs: Tensor, time_axis: int | None, unsupported: str, level: str | None) -> None:
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model: {type(model).__name__}, needs a torch.nn.Module")
+    if unsupported not in _UNSUPPORTED:
+        raise UserError(f"unsupported = {unsupported!r}; {nearest(str(unsupported), _UNSUPPORTED)}")
+    if level is not None and level not in _LEVELS:
+        raise UserError(f"level = {level!r}; {nearest(str(level), _LEVELS)}")
+    if model.training:
+        raise UserError(f"{type(model).__name__}: is in training mode; call model.eval() first")
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        _check_tensor(name, tensor)
+    for name, module in model.named_modules():
+        if is_neuron(module) and remembers(module):
+            raise UserError(
+                f"module {name or '(root)'!r}: its state is not reset, it still holds potentials of an earlier run; "
+                "reset it first (spikingjelly: functional.reset_net(model), snnTorch: utils.reset(model))"
+            )
+    _check_inputs(inputs, time_axis)
+
+
+def _check_tensor(name: str, tensor: Tensor) -> None:
+    if tensor.device.type != "cpu":
+        raise UserError(f"{name}: lies on {tensor.device}; move the model first: model.cpu()")
+    if tensor.dtype.is_floating_point and tensor.dtype != torch.float32:
+        raise UserError(f"{name}: is {_plain(tensor.dtype)}; capture needs float32: model.float()")
+    if tensor.dtype.is_complex or tensor.is_quantized or tensor.is_sparse:
+        raise UserError(f"{name}: is {_plain(tensor.dtype)}; capture needs dense float32")
+    if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
+        raise UserError(f"{name}: holds NaN or infinite values")
+
+
+def _check_inputs(inputs: Tensor, time_axis: int | None) -> None:
+    if not isinstance(inputs, Tensor):
+        raise UserError(f"inputs: {type(inputs).__name__}, needs a torch tensor")
+    if inputs.device.type != "cpu" or inputs.dtype != torch.float32:
+        raise UserError(
+            f"inputs: {_plain(inputs.dtype)} on {inputs.device}, needs float32 on cpu: inputs.float().cpu()"
+        )
+    if inputs.numel() == 0 or not bool(torch.isfinite(inputs).all()):
+        raise UserError("inputs: empty, or with NaN or infinite values")
+    needed = 2 if time_axis is None else 3
+    if inputs.ndim < needed:
+        axes = "images" if time_axis is None else "time, images"
+        raise UserError(f"inputs: shape {tuple(inputs.shape)}, needs at least {needed} axes ({axes}, …)")
+    if time_axis is not None and not -inputs.ndim <= time_axis < inputs.ndim:
+        raise UserError(f"time_axis = {time_axis}, but the inputs have axes 0 to {inputs.ndim - 1}")
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _record(model: nn.Module, inputs: Tensor, time_axis: int | None, stepwise: bool) -> Tape:
+    tape = Tape(model)
+    with _states_kept(model), _said(model, inputs):
+        if time_axis is None:
+            tape.input(inputs, input_layout(inputs.shape, None, None))
+            tape.run(inputs)
+        elif not stepwise:
+            tape.input(inputs, input_layout(inputs.shape, time_axis % inputs.ndim, None))
+            tape.run(inputs)
+        else:
+            for step, part in enumerate(inputs.unbind(time_axis)):
+                tape.input(part, input_layout(part.shape, None, step))
+                tape.run(part)
+    return tape
+
+
+@contextlib.contextmanager
+def _states_kept(model: nn.Module) -> Iterator[None]:
+    """Put the states of known neurons back behind the run, so that a second one finds them as the first did."""
+    before = [(module, states_of(module)) for module in model.modules() if is_neuron(module)]
+    try:
+        yield
+    finally:
+        for module, states in before:
+            for name, state in states.items():
+                setattr(module, name, state)
+
+
+@contextlib.contextmanager
+def _said(model: nn.Module, inputs: Tensor) -> Iterator[None]:
+    """What the model raises, in a sentence."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        text = str(error).strip().splitlines()
+        raise UserError(
+            f"{type(model).__name__} cannot run on inputs of shape {tuple(inputs.shape)}: {type(error).__name__}: "
+            f"{text[0] if text else ''}; is time on the right axis (time_axis, step_by_step)?"
+        ) from error
+
+
+def _host(found: list[Any], images: int, unsupported: str) -> tuple[HostWork, ...]:
+    """Work for the host, a line per module and operation. Raises UserError where it is refused."""
+    if found and unsupported == "refuse":
+        said = ", ".join(dict.fromkeys(f"{part.operation} in {part.name!r}" for part in found))
+        raise UserError(
+            f"the chip has no counterpart for {said}; take them out of the model, or say unsupported='host' to have "
+            "them counted as work of the host, outside of cycles and energy"
+        )
+    return tuple(part.work(images) for part in found)

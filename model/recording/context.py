@@ -1,0 +1,58 @@
+"""What the readers of a recording share: its streams, the layers found so far, and what could not be understood."""
+
+from dataclasses import dataclass, field
+
+from .currents import Drive, drive_of
+from .drafts import LayerDraft, Reading
+from .host import Foreign
+from .places import Places
+from .sites import Site, Sites
+from .streams import Draft, Streams
+from .tape import Tape
+from .values import Value
+
+
+@dataclass(eq=False)
+class Context:
+    """A recording being read.
+
+    pending: layers whose neurons have not been met, by site.  products: those that are part of an attention.
+    """
+
+    tape: Tape
+    sites: Sites
+    places: Places
+    streams: Streams
+    out: Reading = field(default_factory=Reading)
+    pending: dict[Site, LayerDraft] = field(default_factory=dict)
+    products: set[Site] = field(default_factory=set)
+
+    def add(self, site: Site, layer: LayerDraft) -> None:
+        self.pending[site] = layer
+        self.out.layers.append(layer)
+
+    def maker(self, stream: Draft) -> LayerDraft | None:
+        """The layer whose sums drive a stream's neurons alone."""
+        drive = self.drive(stream)
+        synapses = [term.site for term in drive.terms if term.site.kind == "synapse"]
+        return self.pending.get(synapses[0]) if len(synapses) == len(drive.terms) == 1 else None
+
+    def drive(self, stream: Draft) -> Drive:
+        if stream not in self.out.drives:
+            carrier = next(iter(stream.carriers))
+            value = carrier.parents[0] if carrier.op == "neuron" else carrier
+            self.out.drives[stream] = drive_of(value, self.sites)
+        return self.out.drives[stream]
+
+    def foreign(self, operation: str, *calls: Value) -> None:
+        """Note an operation that the chip has no counterpart for, one entry per module."""
+        known = self.out.unsupported
+        name = calls[0].path or "(root)"
+        for index, entry in enumerate(known):
+            if (entry.name, entry.operation) == (name, operation):
+                known[index] = Foreign(name, operation, entry.calls + calls)
+                return
+        known.append(Foreign(name, operation, calls))
+
+    def reason(self, path: str, text: str) -> None:
+        self.out.reasons.append(f"{path or '(root)'}: {text}")

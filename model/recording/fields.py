@@ -1,0 +1,57 @@
+"""A place: the image, timestep, token and channel of an element, in the bit fields of one integer."""
+
+import torch
+from torch import Tensor
+
+from .values import Value
+
+CHANNEL_BITS, TOKEN_BITS, TIME_BITS = 20, 20, 11
+TOKEN, TIME, IMAGE = CHANNEL_BITS, CHANNEL_BITS + TOKEN_BITS, CHANNEL_BITS + TOKEN_BITS + TIME_BITS
+NOWHERE = -1  # padding, and what was never written
+STATIC = 0  # in the field of the timestep: the same at all of them; else 1 + timestep
+
+
+class NotFollowedError(Exception):
+    """An element's place depends on the data, or on an operation that is not understood."""
+
+    def __init__(self, value: Value) -> None:
+        super().__init__(value.op)
+        self.value = value
+
+
+def channel_of(places: Tensor) -> Tensor:
+    """The field of the channel."""
+    return places & (2**CHANNEL_BITS - 1)
+
+
+def token_of(places: Tensor) -> Tensor:
+    """The field of the token."""
+    return (places >> TOKEN) & (2**TOKEN_BITS - 1)
+
+
+def time_of(places: Tensor) -> Tensor:
+    """The timestep, -1 where it is static."""
+    return ((places >> TIME) & (2**TIME_BITS - 1)) - 1
+
+
+def image_of(places: Tensor) -> Tensor:
+    """The field of the image."""
+    return places >> IMAGE
+
+
+def place(image: Tensor, time: Tensor, token: Tensor, channel: Tensor) -> Tensor:
+    """The fields put together; time -1 is static."""
+    return (image << IMAGE) | ((time + 1) << TIME) | (token << TOKEN) | channel
+
+
+def ranks(flat: Tensor) -> tuple[Tensor, int]:
+    """(int64: the how-manieth of its like each element is, counted from 0; how many there are of the commonest)."""
+    order = torch.argsort(flat, stable=True)
+    ranked = flat[order]
+    first = torch.ones_like(ranked, dtype=torch.bool)
+    first[1:] = ranked[1:] != ranked[:-1]
+    start = torch.nonzero(first).reshape(-1)
+    copy = torch.arange(len(flat)) - start[torch.cumsum(first, 0) - 1]
+    rank = torch.empty_like(copy)
+    rank[order] = copy
+    return rank, int(copy.max()) + 1

@@ -1,0 +1,156 @@
+"""Layers without weights of their own: pools, and the two kinds of spiking attention."""
+
+import numpy as np
+import torch
+
+from .context import Context
+from .currents import drive_of, is_sum
+from .drafts import LayerDraft
+from .fields import NotFollowedError
+from .pooling import pool_window, summed
+from .products import product_inside
+from .sites import Site
+from .streams import Draft, carriers_of
+from .targets import note_drive
+from .values import Value
+
+
+def read_pool(context: Context, site: Site) -> None:
+    """A pool of spikes; one of sums is a step on the way to a neuron and is met there."""
+    operands = [call.parents[0] for call in site.calls]
+    if is_sum(operands[0], context.sites):
+        return  # of sums: a step on the way to a neuron
+    source = context.streams.take(operands, f"in:{site.path}")
+    window, form = pool_window(site.value)
+    if form == "mean" and (window.pad_y or window.pad_x):
+        context.reason(site.path, "average pooling with padding")
+    elif form == "mean":
+        rows, columns = window.outputs(source.height, source.width)
+        pooled = Draft(site.path or "pool", "integer", source.channels, rows, columns, frozenset(site.calls), site)
+        pooled.dense = summed(source, window)
+        context.streams.found[pooled.carriers] = pooled
+    context.out.layers.append(
+        LayerDraft(
+            "pool",
+            site.path or "pool",
+            (site,),
+            source,
+            None,
+            window=window,
+            pool_form="max" if form == "max" else "sum",
+        )
+    )
+
+
+def read_product(context: Context, site: Site) -> None:
+    """The second of two matrix products of spikes: attention."""
+    value = site.value
+    if not any(product_inside(parent) for parent in value.parents if not parent.fixed):
+        return  # the first of two
+    try:
+        views = [context.places.attention(call) for call in site.calls]
+    except NotFollowedError:
+        return
+    streams = [
+        context.streams.take([getattr(view, part) for view in views], f"{part}:{site.path}") for part in ("q", "k", "v")
+    ]
+    if any(stream.content != "binary" for stream in streams):
+        return
+    context.products |= {site, *_firsts(context, site)}
+    layer = LayerDraft(
+        "attention",
+        site.path or "attention",
+        (site,),
+        streams[0],
+        heads=len(views[0].channels[0]),
+        scale=views[0].scale,
+    )
+    layer.source = _fused(context, streams, views[0].channels, layer)
+    context.add(site, layer)
+
+
+def _firsts(context: Context, site: Site) -> list[Site]:
+    """The sites of the first of two products."""
+    inside = [product_inside(parent) for parent in site.value.parents if not parent.fixed]
+    found = [context.sites.of(part[0]) for part in inside if part is not None]
+    return [first for first in found if first is not None]
+
+
+def _fused(context: Context, streams: list[Draft], channels: tuple[torch.Tensor, ...], layer: LayerDraft) -> Draft:
+    """q, k and v side by side, head by head; one stream, and one linear layer where three made them."""
+    orders = [part.reshape(-1) for part in channels]
+    makers = [context.maker(stream) for stream in streams]
+    dense = np.concatenate(
+        [
+            stream.dense[..., order.numpy()]
+            for stream, order in zip(streams, orders, strict=True)
+            if stream.dense is not None
+        ],
+        axis=-1,
+    )
+    carriers = frozenset().union(*(stream.carriers for stream in streams))
+    fused = Draft(
+        f"qkv:{layer.name}", "binary", dense.shape[-1], streams[0].height, streams[0].width, carriers, None, dense
+    )
+    if any(maker is None for maker in makers) or len({maker.source for maker in makers if maker}) != 1:
+        context.reason(layer.name, "q, k and v do not come from the same spikes")
+        return fused
+    drafts = [maker for maker in makers if maker is not None]
+    for draft, stream in zip(drafts, streams, strict=True):
+        note_drive(context, draft, stream, draft.sites[0])
+    if any(draft.kind != "linear" for draft in drafts):
+        context.reason(layer.name, "q, k or v come from a convolution")
+        return fused
+    first = drafts[0]
+    folded = [draft.folded for draft in drafts]
+    first.weights, first.offset = (
+        np.concatenate([parts[index][order.numpy()] for parts, order in zip(folded, orders, strict=True)])
+        for index in (0, 1)
+    )
+    first.bias, first.gain = None, np.ones(1)
+    first.neurons = tuple(dict.fromkeys(site for draft in drafts for site in draft.neurons))
+    first.odd = tuple(value for draft in drafts for value in draft.odd)
+    first.sites = tuple(dict.fromkeys(site for draft in drafts for site in draft.sites))
+    first.target = fused
+    for draft in drafts[1:]:
+        if draft is not first and draft in context.out.layers:
+            context.out.layers.remove(draft)
+    for draft in drafts:
+        for site in draft.sites:
+            context.pending.pop(site, None)
+    return fused
+
+
+def read_mask(context: Context, site: Site) -> None:
+    """q AND g, where g are neurons that the sum over tokens of k AND v drives: Hadamard attention."""
+    q, gate = site.value.parents
+    if q.shape != site.value.shape:
+        q, gate = gate, q
+    inner = _gate(context, gate)
+    if inner is None:
+        return  # k AND v, or something else
+    keys, fired = inner
+    position = site.value.parents.index(q)
+    operands = [[call.parents[position] for call in site.calls]]
+    operands += [[call.parents[part] for call in keys.calls] for part in (0, 1)]
+    streams = [
+        context.streams.take(values, f"{part}:{site.path}") for values, part in zip(operands, "qkv", strict=True)
+    ]
+    if any(stream.content != "binary" for stream in streams):
+        return
+    layer = LayerDraft("hadamard", site.path or "attention", (site,), streams[0], neurons=(fired,))
+    order = torch.arange(streams[0].channels)
+    layer.source = _fused(context, streams, (order, order, order), layer)
+    context.add(site, layer)
+
+
+def _gate(context: Context, gate: Value) -> tuple[Site, Site] | None:
+    """(the site of k AND v, the neurons that its sum drives)."""
+    carriers = carriers_of(gate)
+    fired = context.sites.of(next(iter(carriers))) if len(carriers) == 1 else None
+    if fired is None or fired.kind != "neuron":
+        return None
+    drive = drive_of(fired.value.parents[0], context.sites)
+    if len(drive.terms) == 1 and drive.terms[0].site.kind == "mask" and all(value.op == "sum" for value in drive.odd):
+        return drive.terms[0].site, fired
+    return None

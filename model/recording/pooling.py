@@ -1,0 +1,94 @@
+"""Pools: their windows, and what they do to sums that have not reached their neurons yet."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...simulator.trace import Window
+from .drafts import LayerDraft
+from .streams import Draft
+from .values import Value
+
+_FORMS = {"max": "max", "avg": "mean", "_ad": "mean"}  # by the beginning of the operation's name
+
+
+def pool_window(value: Value) -> tuple[Window, str]:
+    """(window, "max" or "mean") of a pooling operation on [stack, channels, …]."""
+    form = _FORMS[value.op[:3]]
+    if value.op == "_adaptive_avg_pool2d":
+        (high, wide), (rows, columns) = value.parents[0].shape[-2:], value.shape[-2:]
+        return Window(high // rows, wide // columns, high // rows), form
+    kernel, stride, padding = (_pair(value, position) for position in (1, 2, 3))
+    kernel = kernel or (1, 1)
+    stride, padding = stride or kernel, padding or (0, 0)
+    if len(value.shape) == 3:
+        return Window(1, kernel[1], stride[1], 0, padding[1]), form
+    return Window(kernel[0], kernel[1], stride[0], padding[0], padding[1]), form
+
+
+def _pair(value: Value, position: int) -> tuple[int, int] | None:
+    """An argument as (y, x); None where it is left out."""
+    given = value.arguments[position] if position < len(value.arguments) else None
+    if not given:
+        return None
+    sizes = list(given) if isinstance(given, (list, tuple)) else [given]
+    return sizes[0], sizes[-1]
+
+
+def summed(source: Draft, window: Window) -> NDArray[np.uint8]:
+    """Spikes added up over windows, without padding: uint8[images, timesteps, tokens, channels].
+
+    Average pooling but for its division, which the next layer's scale does.
+    """
+    assert source.dense is not None
+    rows, columns = window.outputs(source.height, source.width)
+    maps = source.dense.reshape(*source.dense.shape[:2], source.height, source.width, -1)
+    total = np.zeros((*maps.shape[:2], rows, columns, maps.shape[-1]), np.uint8)
+    for y in range(window.height):
+        for x in range(window.width):
+            down = slice(y, y + (rows - 1) * window.stride + 1, window.stride)
+            right = slice(x, x + (columns - 1) * window.stride + 1, window.stride)
+            total += maps[:, :, down, right]
+    return total.reshape(*maps.shape[:2], rows * columns, -1)
+
+
+def pool_sums(layer: LayerDraft, pool: Value) -> bool:
+    """Let a layer's neurons take their sums from a pool; False where the chip cannot.
+
+    A maximum is taken on the way to the neuron. A mean is a sum like the layer's own: one convolution does both.
+    """
+    window, form = pool_window(pool)
+    if layer.weights is None or layer.pooled is not None:
+        return False
+    if form == "max":
+        layer.kind, layer.pooled = "conv", window
+        return True
+    if window.pad_y or window.pad_x:
+        return False
+    kernel, inner = torch.from_numpy(layer.weights), _window_of(layer)
+    layer.weights = _averaged(kernel, window, inner.stride).numpy()
+    high, wide = layer.weights.shape[2:]
+    layer.kind = "conv"
+    layer.window = Window(high, wide, inner.stride * window.stride, inner.pad_y, inner.pad_x)
+    return True
+
+
+def _window_of(layer: LayerDraft) -> Window:
+    if layer.window is not None:
+        return layer.window
+    assert layer.weights is not None
+    high, wide = layer.weights.shape[2:]
+    return Window(high, wide, 1, high // 2, wide // 2)
+
+
+def _averaged(kernel: Tensor, window: Window, stride: int) -> Tensor:
+    """The mean of a kernel's copies, `stride` inputs apart, at all outputs of the window: float64[out, in, y, x]."""
+    outputs, inputs, high, wide = kernel.shape
+    rows, columns = (window.height - 1) * stride + high, (window.width - 1) * stride + wide
+    total = torch.zeros(outputs, inputs, rows, columns, dtype=kernel.dtype)
+    for row in range(window.height):
+        for column in range(window.width):
+            at = slice(row * stride, row * stride + high), slice(column * stride, column * stride + wide)
+            total[:, :, at[0], at[1]] += kernel
+    return total / window.taps

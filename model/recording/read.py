@@ -1,0 +1,31 @@
+"""From a recording to layers: who reads which spikes through which weights, and which neurons that drives."""
+
+from .context import Context
+from .drafts import Reading
+from .host import foreign_name
+from .operators import read_mask, read_pool, read_product
+from .places import Places
+from .sites import Sites
+from .streams import Streams
+from .synapses import read_synapse
+from .tape import Tape
+from .targets import give_targets
+
+_READERS = {"synapse": read_synapse, "pool": read_pool, "product": read_product, "mask": read_mask}
+
+
+def read(tape: Tape, images: int, timesteps: int, sites: Sites, places: Places) -> Reading:
+    """The layers of a recorded model. Raises NotFollowedError where an element's place depends on the data."""
+    context = Context(tape, sites, places, Streams(sites, places, images, timesteps))
+    for site in sites:
+        if site.kind in _READERS:
+            _READERS[site.kind](context, site)
+    for value in tape.values:
+        name = foreign_name(value)
+        if name is not None and value.output == 0 and not value.fixed:
+            context.foreign(name, value)
+    for site in sites:
+        if site.kind == "product" and site not in context.products:
+            context.foreign("a product of two activations", *site.calls)
+    give_targets(context)
+    return context.out

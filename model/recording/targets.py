@@ -1,0 +1,109 @@
+"""Which neurons a layer's sums drive, and which other spikes are added to theirs."""
+
+from .context import Context
+from .currents import is_sum
+from .drafts import LayerDraft
+from .pooling import pool_sums
+from .sites import Site
+from .streams import Draft, carriers_of
+from .synapses import averaged
+from .values import Value
+
+
+def give_targets(context: Context) -> None:
+    """Give every layer the stream that its sums drive."""
+    found = context.streams.found
+    for layer in context.out.layers:
+        if layer.kind == "pool":
+            layer.target = found.get(frozenset(layer.sites[0].calls))
+    for site in context.sites:
+        if site.kind == "neuron":
+            context.streams.take(site.calls, site.path)
+    for value in context.tape.outputs:
+        _output(context, value)
+    for stream in list(found.values()):
+        if stream.dense is not None and not any(layer.target is stream for layer in context.out.layers):
+            _target(context, stream)
+    for stream in list(found.values()):
+        _residual(context, stream)
+
+
+def _output(context: Context, value: Value) -> None:
+    """Spikes that the model returns, or the mean of which it returns, are a stream though no layer reads them."""
+    spikes = averaged(value) or value
+    if spikes.spikes is not None and spikes.spikes.content != "real" and not is_sum(spikes, context.sites):
+        context.streams.take([spikes], "out")
+
+
+def _target(context: Context, stream: Draft) -> None:
+    site = next(iter(stream.carriers))
+    drive = context.drive(stream)
+    sites = list(dict.fromkeys(term.site for term in drive.terms if term.site in context.pending))
+    masked = context.sites.of(site)
+    if masked is not None and masked.kind == "mask" and masked in context.pending:
+        sites = [masked]
+    if sites and not _added(context, stream):
+        layer = context.pending.pop(sites[-1])
+        note_drive(context, layer, stream, sites[-1])
+        if layer.grid[0] * layer.grid[1] != stream.tokens:
+            context.reason(stream.name, f"its neurons take the sums of {layer.name!r} over several tokens")
+            return
+        layer.target = stream
+        for other in sites[:-1]:  # sums of several layers in one neuron: the last of them fires it
+            context.pending.pop(other)
+
+
+def note_drive(context: Context, layer: LayerDraft, stream: Draft, site: Site) -> None:
+    """Note how a layer's sums become a stream's spikes."""
+    drive = context.drive(stream)
+    term = next((term for term in drive.terms if term.site is site), None)
+    if term is None:  # Hadamard attention: its neurons are noted already
+        return
+    if len({part.site for part in drive.terms}) > 1:
+        others = ", ".join(dict.fromkeys(part.site.path for part in drive.terms if part.site is not site))
+        context.reason(stream.name, f"its neurons add the sums of several layers (also {others}): a membrane shortcut")
+    layer.gain, layer.offset = term.gain.numpy(), term.offset.numpy()
+    odd = list(drive.odd)
+    for pool in reversed(term.pools):  # the first of them behind the sums
+        if not pool_sums(layer, pool):
+            odd.append(pool)
+    layer.odd = tuple(odd)
+    layer.neurons = (stream.made_by,) if stream.made_by is not None and stream.made_by.kind == "neuron" else ()
+
+
+def _added(context: Context, stream: Draft) -> bool:
+    return all(carrier.op == "add" for carrier in stream.carriers)
+
+
+def _residual(context: Context, stream: Draft) -> None:
+    """A stream that is another one plus a layer's spikes: the layer writes the sum."""
+    if stream.dense is None or not _added(context, stream):
+        return
+    carrier = next(iter(stream.carriers))
+    parts = [_stream_of(context, parent) for parent in carrier.parents]
+    if len(parts) != 2 or None in parts or float(carrier.keywords.get("alpha", 1)) != 1:
+        context.reason(carrier.path, "adds spikes in a way that is not understood")
+        return
+    for fired, kept in (parts, parts[::-1]):
+        layer = next((layer for layer in context.out.layers if layer.target is fired and layer.residual is None), None)
+        read = any(layer.source is fired or layer.residual is fired for layer in context.out.layers)
+        if layer is not None and layer.kind != "pool" and not read and _before(context, kept, layer):
+            layer.residual, layer.target = kept, stream
+            return
+    context.reason(carrier.path, "adds spikes that are also read on their own")
+
+
+def _before(context: Context, stream: Draft | None, layer: LayerDraft) -> bool:
+    """Whether a stream is there before a layer runs."""
+    for other in context.out.layers:
+        if other is layer:
+            return stream is None or not any(
+                later.target is stream for later in context.out.layers[context.out.layers.index(layer) :]
+            )
+    return False
+
+
+def _stream_of(context: Context, value: Value) -> Draft | None:
+    """The stream that a value is part of, one call of it."""
+    carriers = carriers_of(value)
+    return next((stream for key, stream in context.streams.found.items() if carriers <= key), None)

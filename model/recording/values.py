@@ -1,0 +1,165 @@
+"""The nodes of a recorded computation: what each tensor was made of, and the spikes that it held."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Content = Literal["binary", "integer", "real"]
+
+# Operations that move elements and compute nothing: run again on an array of places, they tell where each came from.
+MOVES = frozenset(
+    {
+        *("view", "_unsafe_view", "reshape", "_reshape_alias", "permute", "transpose", "t", "unsqueeze", "squeeze"),
+        *("expand", "clone", "contiguous", "select", "slice", "split", "split_with_sizes", "unbind", "chunk", "detach"),
+        *("alias", "lift_fresh", "_to_copy", "cat", "stack", "repeat", "index_select", "gather", "index", "roll"),
+        *("flip", "constant_pad_nd", "unfold", "movedim", "diagonal", "copy", "swapaxes", "flatten"),
+        *("narrow", "select_scatter", "slice_scatter", "repeat_interleave", "tile", "pixel_unshuffle"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Spikes:
+    """A tensor's values in little room: one bit each where they are 0 or 1, a byte where they are 0 to 255.
+
+    content `real`: anything else, not kept.  largest: of the values.
+    """
+
+    content: Content
+    shape: tuple[int, ...]
+    packed: NDArray[np.uint8] | None = None
+    largest: int = 0
+
+    @staticmethod
+    def of(tensor: Tensor) -> "Spikes":
+        """Classify by value: what a tensor's type says of it does not matter."""
+        shape = tuple(tensor.shape)
+        flat = tensor.detach().reshape(-1)
+        if not _whole(flat[:4096]) or not _whole(flat):
+            return Spikes("real", shape)
+        values = flat.to(torch.uint8).numpy()
+        largest = int(values.max(initial=0))
+        if largest > 1:
+            return Spikes("integer", shape, values.copy(), largest)
+        return Spikes("binary", shape, np.packbits(values), largest)
+
+    def dense(self) -> NDArray[np.uint8]:
+        """uint8 of the tensor's shape. Raises ValueError where the values were real."""
+        if self.packed is None:
+            raise ValueError("real values are not kept")
+        size = int(np.prod(self.shape))
+        values = self.packed if self.content == "integer" else np.unpackbits(self.packed, count=size)
+        return values.reshape(self.shape)
+
+
+def _whole(flat: Tensor) -> bool:
+    """Whether all values are integers from 0 to 255: those that a byte gives back."""
+    return flat.dtype == torch.bool or torch.equal(flat.to(torch.uint8).to(flat.dtype), flat)
+
+
+@dataclass(eq=False, repr=False)
+class Value:
+    """A tensor as the recording knows it: not its numbers, but what made it.
+
+    op: "input", "parameter", "constant", "neuron", or the operation's name in torch ("convolution", "addmm", …).
+    function, arguments, keywords: the call, with Values in place of tensors that came from somewhere.
+    output: which of the call's tensors this is.  path: of the module that was running.
+    tensor: of inputs, parameters and constants.  module: of neurons.  spikes: where they were taken.
+    """
+
+    op: str
+    shape: tuple[int, ...]
+    path: str
+    function: Callable[..., Any] | None = None
+    arguments: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = field(default_factory=dict)
+    output: int = 0
+    tensor: Tensor | None = None
+    module: torch.nn.Module | None = None
+    spikes: Spikes | None = None
+    note: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<{self.op} {list(self.shape)} in {self.path or '(root)'}>"
+
+    @property
+    def parents(self) -> list["Value"]:
+        """The values that it was made of, in the order of the call's arguments."""
+        return list(_values((self.arguments, tuple(self.keywords.values()))))
+
+    @property
+    def moves(self) -> bool:
+        """Whether it only moves elements of its parents."""
+        return self.op in MOVES or self.op == "write" or self.identity
+
+    @property
+    def identity(self) -> bool:
+        """Whether it multiplies by 1 everywhere or adds 0: a mask that masks nothing, say."""
+        if "identity" not in self.note:
+            self.note["identity"] = self.op in ("mul", "div", "add", "sub") and _changes_nothing(self)
+        return bool(self.note["identity"])
+
+    @property
+    def fixed(self) -> bool:
+        """Whether it follows from parameters and constants alone."""
+        if "fixed" not in self.note:
+            inputs = self.op in ("input", "neuron", "state")
+            self.note["fixed"] = not inputs and all(parent.fixed for parent in self.parents)
+        return bool(self.note["fixed"])
+
+    @property
+    def spiking(self) -> bool:
+        """Whether its values were looked at and are whole numbers from 0 to 255."""
+        return self.spikes is not None and self.spikes.content != "real"
+
+    @property
+    def from_input(self) -> bool:
+        """Whether it follows from the model's input without any weights of a layer: still the images."""
+        if "from_input" not in self.note:
+            live = [parent for parent in self.parents if not parent.fixed]
+            plain = self.op not in ("neuron", "convolution", "addmm", "mm", "bmm", "state")
+            self.note["from_input"] = self.op == "input" or (
+                plain and bool(live) and all(part.from_input for part in live)
+            )
+        return bool(self.note["from_input"])
+
+
+def _values(item: Any) -> Iterator[Value]:
+    if isinstance(item, Value):
+        yield item
+    elif isinstance(item, (list, tuple)):
+        for part in item:
+            yield from _values(part)
+
+
+def replaced(item: Any, replace: Callable[[Value], Any]) -> Any:
+    """The same nest of lists and tuples with something else for every Value in it."""
+    if isinstance(item, Value):
+        return replace(item)
+    if isinstance(item, (list, tuple)):
+        return type(item)(replaced(part, replace) for part in item)
+    return item
+
+
+def evaluate(value: Value) -> Tensor:
+    """A fixed value's numbers, computed again from parameters and constants."""
+    if value.tensor is not None:
+        return value.tensor
+    assert value.function is not None
+    result = value.function(*replaced(value.arguments, evaluate), **value.keywords)
+    return result if isinstance(result, Tensor) else result[value.output]
+
+
+def _changes_nothing(value: Value) -> bool:
+    first, second = value.arguments[:2]
+    if not isinstance(first, Value) or first.fixed or tuple(first.shape) != tuple(value.shape):
+        return False
+    neutral = 1 if value.op in ("mul", "div") else 0
+    if isinstance(second, Value):
+        return second.fixed and bool((evaluate(second) == neutral).all())
+    return bool(second == neutral)
