@@ -246,7 +246,10 @@ BROKEN = {
         lambda: numerics_with(network(), neuron="lif", potential_bits=16),
         "a requantisation, but numerics.neuron is 'lif'",
     ),
-    "no requantisation": (lambda: layer_with(network(), "sps0", requant=None), "'sps0': requant: missing"),
+    "no requantisation": (
+        lambda: layer_with(network(), "sps0", requant=None),
+        "'sps0': level = 'exact', but its requant is missing",
+    ),
     "a threshold": (lambda: layer_with(network(), "sps0", theta=np.ones(8, np.int32)), "'sps0': a threshold"),
     "short multipliers": (lambda: requant_with("sps0", multiplier=MULTIPLIER), "requant: multiplier: shape"),
     "wide shifts": (lambda: requant_with("sps0", shift=np.ones(8, np.int32)), "requant: shift: type int32"),

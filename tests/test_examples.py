@@ -176,7 +176,8 @@ def test_the_neuron(membrane, at_last):
             membrane=membrane,
         )
         trace = trace_of([layer], [given, made], 4)
-        run(replace(trace, numerics=replace(trace.numerics, fraction_bits=2)), quick(), verify=True)
+        activity = run(replace(trace, numerics=replace(trace.numerics, fraction_bits=2)), quick(), verify=True)
+        assert (activity.verified.neurons, activity.verified.spikes) == (4, sum(fires))
 
 
 # ---- I, S ----

@@ -113,7 +113,7 @@ def _stream(name: str, draft: Draft) -> Stream:
 
 def _unseen(layer: Layer, source: Stream) -> Stream:
     outputs = layer.weights.output_channels if isinstance(layer, (Conv, Linear)) else source.channels
-    height, width = layer.geometry.outputs(source.height, source.width)
+    height, width = layer.outputs(source.height, source.width)
     return Stream(layer.target, "binary", outputs, height, width)
 
 
