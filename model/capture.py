@@ -67,7 +67,7 @@ def capture(
         return own_trace(model, inputs, labels)
     tape = _record(model, inputs, time_axis, stepwise)
     images = inputs.shape[1 if time_axis is not None and time_axis % inputs.ndim == 0 else 0]
-    reading, timesteps = _read(tape, images)
+    reading, timesteps = _read(tape, images, unsupported == "refuse")
     host = _host(reading.unsupported, images, unsupported)
     if not any(layer.source.dense is not None for layer in reading.layers):
         raise UserError(f"{type(model).__name__}: no layer reads spikes: there is nothing for the chip to do")
@@ -84,13 +84,13 @@ def capture(
         return replay(reading, (images, timesteps), str(reason), host, source, labels)
 
 
-def _read(tape: Tape, images: int) -> tuple[Reading, int]:
+def _read(tape: Tape, images: int, refuse: bool) -> tuple[Reading, int]:
     """What a recording says of the model, and how many timesteps there are."""
     sites = Sites(tape.values)
     places = Places(sites.call_of)
     try:
         timesteps = places.timesteps(tape.values)
-        return read(tape, images, timesteps, sites, places), timesteps
+        return read(tape, (images, timesteps), sites, places, refuse=refuse), timesteps
     except NotFollowedError as error:
         where = error.value.path or "(root)"
         raise UserError(

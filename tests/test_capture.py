@@ -173,6 +173,32 @@ def test_the_same_trace_as_export_gives_for_our_own_network():
     assert np.array_equal(found.labels, exported.labels)
 
 
+class Padded(nn.Module):
+    """Zeros around a map by hand, a one-dimensional convolution, and a layer on a row of real tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = on_grid(nn.Linear(3, 4), 1), on_grid(nn.Conv1d(4, 5, 3), 2)
+        self.fire = LIF()
+
+    def forward(self, x):  # [B, tokens, 3]
+        spikes = self.fire(self.first(x).expand(TIMESTEPS, -1, -1, -1)).transpose(-1, -2)
+        wide = F.pad(spikes.flatten(0, 1), (1, 1))
+        return self.fire(self.second(wide).unflatten(0, (TIMESTEPS, -1)))
+
+
+def test_padding_by_hand_and_tokens_of_real_numbers():
+    model, inputs = Padded().eval(), image(2, 6, 3)
+    trace = capture(model, inputs, None)
+    assert trace.level == "exact", trace.replay_reason
+    assert float(trace.provenance["spikes_as_in_the_model"]) == 1.0
+    with torch.no_grad():
+        own = model(inputs).permute(1, 0, 3, 2).to(torch.uint8).numpy()
+    assert own.any()
+    assert np.array_equal(stream_rows(trace, trace.layers[1].target), own)
+    assert simulate(trace, load_chip("edge"), verify=True).cycles > 0
+
+
 def test_our_own_selectors_are_lowered_as_export_does_it():
     ticket, test = load_ticket(shipped("digits")), load_data("digits").test
     model, part = ticket.network().eval(), Split(test.images[:8], test.labels[:8], test.ids[:8])

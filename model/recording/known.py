@@ -27,12 +27,9 @@ class Rule:
 
 
 def is_neuron(module: nn.Module) -> bool:
-    """Whether a module is a spiking neuron whose inside need not be looked at."""
-    return (
-        isinstance(module, LIF)
-        or _base(module, "spikingjelly", "BaseNode")
-        or _base(module, "snntorch", "SpikingNeuron")
-    )
+    """Whether a module is a spiking neuron whose inside need not be looked at: no synapses are hidden in it."""
+    known = _base(module, "spikingjelly", "BaseNode") or _base(module, "snntorch", "SpikingNeuron")
+    return (known or isinstance(module, LIF)) and all(parameter.ndim < 2 for parameter in module.parameters())
 
 
 def _base(module: nn.Module, library: str, name: str) -> bool:

@@ -250,12 +250,25 @@ def _index(layout: Layout, value: Value) -> Layout:
     return layout.replaced(axis, layout.parts[axis][positions])
 
 
+def _pad(layout: Layout, value: Value) -> Layout:
+    """Zeros around a map belong nowhere; they get the places of its border, and only a convolution may read them."""
+    sizes = value.arguments[1]
+    for index in range(len(sizes) // 2):
+        axis = len(layout.parts) - 1 - index
+        before, after = sizes[2 * index : 2 * index + 2]
+        part = layout.parts[axis]
+        if before < 0 or after < 0:
+            raise NotSeparableError
+        layout = layout.replaced(axis, torch.cat([part[:1].repeat(before), part, part[-1:].repeat(after)]))
+    return layout
+
+
 _MOVES: dict[str, Callable[[Layout, Value], Layout]] = {
     **dict.fromkeys(("clone", "contiguous", "detach", "alias", "lift_fresh", "_to_copy", "copy"), _same),
     **dict.fromkeys(("mul", "div", "add", "sub"), _same),  # by 1, by 0: nothing changes
     **dict.fromkeys(("view", "_unsafe_view", "reshape", "_reshape_alias", "flatten", "squeeze", "unsqueeze"), _reshape),
     **dict.fromkeys(("transpose", "t", "swapaxes"), _transpose),
-    **dict.fromkeys(("split", "split_with_sizes", "chunk"), _split),
+    **dict.fromkeys(("split", "split_with_sizes", "chunk", "unsafe_split", "unsafe_chunk"), _split),
     **dict.fromkeys(("index", "index_select"), _index),
     "permute": _permute,
     "expand": _expand,
@@ -264,6 +277,7 @@ _MOVES: dict[str, Callable[[Layout, Value], Layout]] = {
     "slice": _slice,
     "flip": _flip,
     "roll": _roll,
+    "constant_pad_nd": _pad,
     "repeat": _repeat,
 }
 

@@ -115,7 +115,7 @@ class Places:
             return self._maps(value)
         if value.op in ("bmm", "mm") and sum(not parent.fixed for parent in value.parents) == 2:
             return self.attention(value).places
-        if value.op in _ROWS:
+        if value.op in _ROWS and not value.parents[_OPERAND.get(value.op, 0)].fixed:
             rows = self.stack(value) + (self.tokens(value) << TOKEN)
             return Layout.of(0, [rows, torch.arange(value.shape[1])])
         if value.op in _NORMS:

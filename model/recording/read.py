@@ -14,16 +14,21 @@ from .targets import give_targets
 _READERS = {"synapse": read_synapse, "pool": read_pool, "product": read_product, "mask": read_mask}
 
 
-def read(tape: Tape, images: int, timesteps: int, sites: Sites, places: Places) -> Reading:
-    """The layers of a recorded model. Raises NotFollowedError where an element's place depends on the data."""
-    context = Context(tape, sites, places, Streams(sites, places, images, timesteps))
-    for site in sites:
-        if site.kind in _READERS:
-            _READERS[site.kind](context, site)
+def read(tape: Tape, size: tuple[int, int], sites: Sites, places: Places, *, refuse: bool) -> Reading:
+    """The layers of a recorded model; none where operations without a counterpart would be refused.
+
+    size: images, timesteps. Raises NotFollowedError where an element's place depends on the data.
+    """
+    context = Context(tape, sites, places, Streams(sites, places, *size))
     for value in tape.values:
         name = foreign_name(value)
         if name is not None and value.output == 0 and not value.fixed:
             context.foreign(name, value)
+    if refuse and context.out.unsupported:
+        return context.out
+    for site in sites:
+        if site.kind in _READERS:
+            _READERS[site.kind](context, site)
     for site in sites:
         if site.kind == "product" and site not in context.products:
             context.foreign("a product of two activations", *site.calls)

@@ -1,5 +1,7 @@
 """A layer of weights: who feeds it, how it sees that, and what its weights are in the order of those neurons."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,9 +20,9 @@ AVERAGES = frozenset({"mean", "sum", "avg_pool2d", "avg_pool1d", "_adaptive_avg_
 
 def read_synapse(context: Context, site: Site) -> None:
     """A convolution or linear layer: of the images, of spikes, or a head of averaged spikes."""
-    operands = [operand(call) for call in site.calls]
+    operands, padding = _unpadded([operand(call) for call in site.calls], site)
     source = context.streams.take(operands, f"in:{site.path}")
-    if all(value.from_input for value in operands) and (source.content == "real" or _still(context, operands)):
+    if all(value.from_input for value in operands) and (source.content == "real" or _still(context, site, operands)):
         _pixels(context, site, operands, source)
         return
     if source.content == "real" or (source.made_by is None and averaged(operands[0]) is not None):
@@ -40,7 +42,24 @@ def read_synapse(context: Context, site: Site) -> None:
         _convolution(context, layer, site, dense, seen)
     else:
         _rows(context, layer, dense, seen)
+    if padding != (0, 0) and layer.weights is not None:
+        high, wide = layer.weights.shape[2:]
+        inner = layer.window or Window(high, wide, 1, high // 2, wide // 2)
+        window = replace(inner, pad_y=inner.pad_y + padding[0], pad_x=inner.pad_x + padding[1])
+        layer.kind, layer.window = "conv", None if _plain(window) else window
     context.add(site, layer)
+
+
+def _unpadded(operands: list[Value], site: Site) -> tuple[list[Value], tuple[int, int]]:
+    """A convolution's operands in front of a padding with zeros, and its size (y, x): the convolution's own as well."""
+    first = operands[0]
+    if first.op != "constant_pad_nd" or site.value.op != "convolution":
+        return operands, (0, 0)
+    sizes, number = list(first.arguments[1]), first.arguments[2] if len(first.arguments) > 2 else 0
+    left, right, top, bottom = sizes + [0] * (4 - len(sizes))
+    if number != 0 or left != right or top != bottom or min(left, top) < 0:
+        raise NotFollowedError(first)
+    return [value.parents[0] for value in operands], (top, left)
 
 
 def _bias(context: Context, site: Site) -> NDArray[np.float64] | None:
@@ -121,40 +140,47 @@ def _encoded(context: Context, site: Site, operands: list[Value], source: Draft,
             source.dense[int(image), steps, int(token) : int(token) + len(row)] = row
 
 
-def _still(context: Context, operands: list[Value]) -> bool:
+def _still(context: Context, site: Site, operands: list[Value]) -> bool:
     """Whether the input is the same at all timesteps: an image, which is worked on once."""
     try:
-        _images(context, operands)
+        _images(context, site, operands)
     except UserError:
         return False
     return len(operands) > 1 or context.streams.timesteps > 1
 
 
-def _images(context: Context, operands: list[Value]) -> NDArray[np.float32]:
-    """float32[images, …]: what the first layer reads of each image. Raises UserError where it changes over time."""
-    kept: dict[int, torch.Tensor] = {}
-    for value in operands:
+def _images(context: Context, site: Site, operands: list[Value]) -> NDArray[np.float32]:
+    """float32[images, rows, …]: what the first layer reads of each image, a map or tokens.
+
+    Raises UserError where it changes over time.
+    """
+    kept: dict[tuple[int, int], torch.Tensor] = {}
+    for value, call in zip(operands, site.calls, strict=True):
         assert value.tensor is not None
-        for row, image in zip(value.tensor, context.places.images_of(value).tolist(), strict=True):
-            if not torch.equal(kept.setdefault(image, row), row):
+        maps = call.op == "convolution"
+        tokens = [0] * len(value.tensor) if maps else context.places.tokens(call).tolist()
+        for row, image, token in zip(value.tensor, context.places.images_of(value).tolist(), tokens, strict=True):
+            if not torch.equal(kept.setdefault((image, token), row), row):
                 raise UserError(
                     "the input changes from timestep to timestep and is neither spikes nor whole numbers from 0 to "
                     "255: the chip's input layer works on one image; encode it as spikes"
                 )
-    return torch.stack([kept[image] for image in range(context.streams.images)]).to(torch.float32).numpy()
+    ordered = sorted(kept.items(), key=lambda item: item[0])
+    rows = [torch.stack([row for (of, _), row in ordered if of == image]) for image in range(context.streams.images)]
+    return torch.stack(rows).to(torch.float32).numpy()
 
 
 def _pixels(context: Context, site: Site, operands: list[Value], source: Draft) -> None:
-    """The first layer: a convolution of pixels; a fully connected one is a convolution of a 1 x 1 map."""
+    """The first layer: a convolution of pixels; a linear one is a 1 x 1 convolution of a row of tokens."""
     dense = evaluate(weight(site.value)).to(torch.float64)
-    images = _images(context, operands)
+    images = _images(context, site, operands)
     layer = LayerDraft("conv", site.path, (site,), source, bias=_bias(context, site))
     source.content, source.dense = "real", None
     if site.value.op == "convolution":
-        source.pixels = images.reshape(*images.shape[:2], -1, images.shape[-1])
-        _convolution(context, layer, site, dense, Seen("same", torch.arange(images.shape[1])))
+        source.pixels = images.reshape(len(images), images.shape[2], -1, images.shape[-1])
+        _convolution(context, layer, site, dense, Seen("same", torch.arange(images.shape[2])))
     else:
-        source.pixels = images.reshape(len(images), -1, 1, 1)
+        source.pixels = np.ascontiguousarray(images.transpose(0, 2, 1)[:, :, None])
         layer.weights = dense.mT[:, :, None, None].contiguous().numpy()
     source.channels, source.height, source.width = source.pixels.shape[1:]
     layer.kind = "conv"

@@ -30,6 +30,7 @@ READERS = {
     "avg_pool1d": (0,),
     "_adaptive_avg_pool2d": (0,),
     "mul": (0, 1),
+    "constant_pad_nd": (0,),
     "sum": (0,),
     "mean": (0,),
 }

@@ -14,11 +14,12 @@ Content = Literal["binary", "integer", "real"]
 # Operations that move elements and compute nothing: run again on an array of places, they tell where each came from.
 MOVES = frozenset(
     {
-        *("view", "_unsafe_view", "reshape", "_reshape_alias", "permute", "transpose", "t", "unsqueeze", "squeeze"),
-        *("expand", "clone", "contiguous", "select", "slice", "split", "split_with_sizes", "unbind", "chunk", "detach"),
-        *("alias", "lift_fresh", "_to_copy", "cat", "stack", "repeat", "index_select", "gather", "index", "roll"),
-        *("flip", "constant_pad_nd", "unfold", "movedim", "diagonal", "copy", "swapaxes", "flatten"),
-        *("narrow", "select_scatter", "slice_scatter", "repeat_interleave", "tile", "pixel_unshuffle"),
+        *("view", "_unsafe_view", "reshape", "_reshape_alias", "permute", "transpose", "t", "unsqueeze"),
+        *("squeeze", "expand", "clone", "contiguous", "select", "slice", "split", "split_with_sizes"),
+        *("unsafe_split", "unsafe_chunk", "unbind", "chunk", "detach", "alias", "lift_fresh", "_to_copy"),
+        *("cat", "stack", "repeat", "index_select", "gather", "index", "roll", "flip", "constant_pad_nd"),
+        *("unfold", "movedim", "diagonal", "copy", "swapaxes", "flatten", "narrow", "select_scatter"),
+        *("slice_scatter", "repeat_interleave", "tile", "pixel_unshuffle"),
     }
 )
 
