@@ -69,7 +69,7 @@ def capture(
     images = inputs.shape[1 if time_axis is not None and time_axis % inputs.ndim == 0 else 0]
     reading, timesteps = _read(tape, images, unsupported == "refuse")
     host = _host(reading.unsupported, images, unsupported)
-    if not any(layer.source.dense is not None for layer in reading.layers):
+    if not any(layer.source.spikes is not None for layer in reading.layers):
         raise UserError(f"{type(model).__name__}: no layer reads spikes: there is nothing for the chip to do")
     source = {"source": "capture", "model": type(model).__name__}
     try:

@@ -94,7 +94,7 @@ class _Derivation:
         if self.shapes and draft.pixels is None:
             raise UnlikeError(f"{name}: a stream of spikes that no layer of the model makes")
         self.shapes[name] = (draft.channels, draft.height, draft.width)
-        if draft.dense is not None:  # the model's input is spikes
+        if draft.spikes is not None:  # the model's input is spikes
             self.largest[name], self.units[name] = int(draft.dense.max(initial=1)), 1.0
             return
         assert draft.pixels is not None

@@ -57,7 +57,7 @@ def _agreement(reading: Reading, network: IntegerNetwork, streams: Mapping[str, 
     """Share of the places of all streams where the float model has the same value as the integer network."""
     same = total = 0
     for draft, layer in zip(reading.layers, network.layers, strict=True):
-        if draft.target is None or draft.target.dense is None:
+        if draft.target is None or draft.target.spikes is None:
             continue
         stream = streams[layer.target]
         assert stream.events is not None

@@ -12,7 +12,7 @@ from .products import product_inside
 from .sites import Site
 from .streams import Draft, carriers_of
 from .targets import note_drive
-from .values import Value
+from .values import Spikes, Value
 
 
 def read_pool(context: Context, site: Site) -> None:
@@ -27,7 +27,7 @@ def read_pool(context: Context, site: Site) -> None:
     elif form == "mean":
         rows, columns = window.outputs(source.height, source.width)
         pooled = Draft(site.path or "pool", "integer", source.channels, rows, columns, frozenset(site.calls), site)
-        pooled.dense = summed(source, window)
+        pooled.spikes = Spikes.of(torch.from_numpy(summed(source, window)))
         context.streams.found[pooled.carriers] = pooled
     context.out.layers.append(
         LayerDraft(
@@ -81,16 +81,20 @@ def _fused(context: Context, streams: list[Draft], channels: tuple[torch.Tensor,
     orders = [part.reshape(-1) for part in channels]
     makers = [context.maker(stream) for stream in streams]
     dense = np.concatenate(
-        [
-            stream.dense[..., order.numpy()]
-            for stream, order in zip(streams, orders, strict=True)
-            if stream.dense is not None
-        ],
+        [stream.dense[..., order.numpy()] for stream, order in zip(streams, orders, strict=True)],
         axis=-1,
     )
     carriers = frozenset().union(*(stream.carriers for stream in streams))
+    height, width = streams[0].height, streams[0].width
     fused = Draft(
-        f"qkv:{layer.name}", "binary", dense.shape[-1], streams[0].height, streams[0].width, carriers, None, dense
+        f"qkv:{layer.name}",
+        "binary",
+        dense.shape[-1],
+        height,
+        width,
+        carriers,
+        None,
+        Spikes.of(torch.from_numpy(dense)),
     )
     if any(maker is None for maker in makers) or len({maker.source for maker in makers if maker}) != 1:
         context.reason(layer.name, "q, k and v do not come from the same spikes")

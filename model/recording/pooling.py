@@ -41,9 +41,9 @@ def summed(source: Draft, window: Window) -> NDArray[np.uint8]:
 
     Average pooling but for its division, which the next layer's scale does.
     """
-    assert source.dense is not None
     rows, columns = window.outputs(source.height, source.width)
-    maps = source.dense.reshape(*source.dense.shape[:2], source.height, source.width, -1)
+    dense = source.dense
+    maps = dense.reshape(*dense.shape[:2], source.height, source.width, -1)
     total = np.zeros((*maps.shape[:2], rows, columns, maps.shape[-1]), np.uint8)
     for y in range(window.height):
         for x in range(window.width):

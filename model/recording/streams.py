@@ -13,14 +13,15 @@ from .fields import TIME, TIME_BITS, TOKEN, channel_of, image_of, time_of, token
 from .layout import Layout
 from .places import Places
 from .sites import Site, Sites
-from .values import Content, Value
+from .values import Content, Spikes, Value
 
 
 @dataclass(eq=False)
 class Draft:
     """A stream to be.
 
-    dense: uint8[images, timesteps, tokens, channels]; for real input pixels: float32[images, channels, height, width].
+    spikes: [images, timesteps, tokens, channels], packed.  pixels: of real input, in place of them: float32[images,
+    channels, height, width].
     carriers: the values that it is made of.  made_by: their site, where they have one.
     """
 
@@ -31,8 +32,15 @@ class Draft:
     width: int
     carriers: frozenset[Value]
     made_by: Site | None = None
-    dense: NDArray[np.uint8] | None = None
+    spikes: Spikes | None = None
     pixels: NDArray[np.float32] | None = None
+
+    @property
+    def dense(self) -> NDArray[np.uint8]:
+        """uint8[images, timesteps, tokens, channels]. Raises ValueError where it is pixels."""
+        if self.spikes is None:
+            raise ValueError(f"{self.name}: real values")
+        return self.spikes.dense()
 
     @property
     def tokens(self) -> int:
@@ -88,7 +96,7 @@ class Streams:
         dense = np.zeros((self.images, self.timesteps, tokens, channels), np.uint8)
         for layout, value in parts:
             _scatter(dense, layout, value)
-        return Draft(name, content, channels, height, width, carriers, maker, dense)
+        return Draft(name, content, channels, height, width, carriers, maker, Spikes.of(torch.from_numpy(dense)))
 
     def _grid(self, value: Value, tokens: int) -> tuple[int, int]:
         """Height and width of the map that the tokens are the positions of; one row where they never were a map."""

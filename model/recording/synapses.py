@@ -13,7 +13,7 @@ from .drafts import LayerDraft
 from .fields import NotFollowedError, channel_of, image_of, time_of, token_of
 from .sites import Site, operand, weight
 from .streams import Draft, Seen, seen_as_maps, seen_as_rows
-from .values import Value, evaluate
+from .values import Spikes, Value, evaluate
 
 AVERAGES = frozenset({"mean", "sum", "avg_pool2d", "avg_pool1d", "_adaptive_avg_pool2d"})
 
@@ -128,16 +128,15 @@ def _encoded(context: Context, site: Site, operands: list[Value], source: Draft,
     grid = shape[2:] if maps else (1 + int(tokens.max()),)
     source.channels = shape[1] if maps else shape[-1]
     source.height, source.width = grid[0] if len(grid) > 1 else 1, grid[-1]
-    source.dense = np.zeros(
-        (context.streams.images, context.streams.timesteps, source.tokens, source.channels), np.uint8
-    )
+    dense = np.zeros((context.streams.images, context.streams.timesteps, source.tokens, source.channels), np.uint8)
     for value, call in zip(operands, site.calls, strict=True):
         assert value.spikes is not None
         rows = value.spikes.dense().reshape(shape[0], source.channels, -1).transpose(0, 2, 1)
         stack = context.places.stack(call)
         for row, image, time, token in zip(rows, image_of(stack), time_of(stack), tokens, strict=True):
             steps = slice(None) if time < 0 else slice(int(time), int(time) + 1)
-            source.dense[int(image), steps, int(token) : int(token) + len(row)] = row
+            dense[int(image), steps, int(token) : int(token) + len(row)] = row
+    source.spikes = Spikes.of(torch.from_numpy(dense))
 
 
 def _still(context: Context, site: Site, operands: list[Value]) -> bool:
@@ -175,7 +174,7 @@ def _pixels(context: Context, site: Site, operands: list[Value], source: Draft) 
     dense = evaluate(weight(site.value)).to(torch.float64)
     images = _images(context, site, operands)
     layer = LayerDraft("conv", site.path, (site,), source, bias=_bias(context, site))
-    source.content, source.dense = "real", None
+    source.content, source.spikes = "real", None
     if site.value.op == "convolution":
         source.pixels = images.reshape(len(images), images.shape[2], -1, images.shape[-1])
         _convolution(context, layer, site, dense, Seen("same", torch.arange(images.shape[2])))

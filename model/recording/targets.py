@@ -22,7 +22,7 @@ def give_targets(context: Context) -> None:
     for value in context.tape.outputs:
         _output(context, value)
     for stream in list(found.values()):
-        if stream.dense is not None and not any(layer.target is stream for layer in context.out.layers):
+        if stream.spikes is not None and not any(layer.target is stream for layer in context.out.layers):
             _target(context, stream)
     for stream in list(found.values()):
         _residual(context, stream)
@@ -77,7 +77,7 @@ def _added(context: Context, stream: Draft) -> bool:
 
 def _residual(context: Context, stream: Draft) -> None:
     """A stream that is another one plus a layer's spikes: the layer writes the sum."""
-    if stream.dense is None or not _added(context, stream):
+    if stream.spikes is None or not _added(context, stream):
         return
     carrier = next(iter(stream.carriers))
     parts = [_stream_of(context, parent) for parent in carrier.parents]

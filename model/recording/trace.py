@@ -106,7 +106,7 @@ def replay(
 
 
 def _stream(name: str, draft: Draft) -> Stream:
-    if draft.dense is None:
+    if draft.spikes is None:
         return Stream(name, "real", draft.channels, draft.height, draft.width)
     return Stream(name, draft.content, draft.channels, draft.height, draft.width, Events.from_dense(draft.dense))
 
