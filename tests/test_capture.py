@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from sparsespike import UserError, capture, load_chip, simulate
 from sparsespike.model.calibrate import calibrate
+from sparsespike.model.config import SpikformerConfig
 from sparsespike.model.data import Split, load_data
 from sparsespike.model.export import trace_dataset, trace_ticket
 from sparsespike.model.neuron import LIF
+from sparsespike.model.spikformer import Spikformer
 from sparsespike.model.ticket import load_ticket
 from sparsespike.model.tickets import shipped
 from torch import nn
@@ -197,6 +199,15 @@ def test_padding_by_hand_and_tokens_of_real_numbers():
     assert own.any()
     assert np.array_equal(stream_rows(trace, trace.layers[1].target), own)
     assert simulate(trace, load_chip("edge"), verify=True).cycles > 0
+
+
+def test_a_network_that_never_fires_is_read_all_the_same():
+    """Sums and means that are all 0 look like spikes; what made them tells that they are none."""
+    model = Spikformer(SpikformerConfig(sps_channels=(8, 16), sps_pools=(False, False), heads=2, depth=2)).eval()
+    trace = capture(model, torch.rand(2, 1, 8, 8), None)
+    assert trace.level == "exact", trace.replay_reason
+    assert [type(layer).__name__ for layer in trace.layers[-3:]] == ["Linear", "Linear", "Head"]
+    assert trace.layers[-2].residual == trace.layers[-3].source
 
 
 def test_our_own_selectors_are_lowered_as_export_does_it():

@@ -205,12 +205,10 @@ def averaged(value: Value) -> Value | None:
     found = None
     while not value.fixed:
         live = [parent for parent in value.parents if not parent.fixed]
-        if value.op in AVERAGES:
-            found = live[0] if live[0].spikes is not None and live[0].spikes.content != "real" else found
-        elif found is not None or not (value.moves or value.op in ("mul", "div")):
-            return found
-        if not live:
-            return found
+        if not live or not (value.op in AVERAGES or value.moves or value.op in ("mul", "div")):
+            break
+        if value.op in AVERAGES and live[0].spiking:
+            found = live[0]
         value = live[0]
     return found
 

@@ -201,7 +201,7 @@ class Tape(TorchDispatchMode):
                 list(out.shape),
                 _FILLS[short] if _FILLS[short] is not None else args[1 if "like" in short else 2],
             )
-            func, plain, named = torch.full, (size, number), {}
+            func, plain, named = torch.full, (size, number), {"dtype": out.dtype}
         for index, tensor in enumerate(tensors):
             value = Value(short, tuple(tensor.shape), path, func, plain, named, index)
             if short == "copy" and written:  # copy_(to, from): from's elements, in to's shape
