@@ -34,7 +34,7 @@ from .selector import image_keys, random_scores
 BATCH = 64
 _EXACT_FLOAT32 = 2**24  # below it float32 holds every integer, so a BLAS product is exact in any order
 
-Array = NDArray[np.int32]  # [images, timesteps, tokens, channels]
+Array = NDArray[Any]  # whole numbers [images, timesteps, tokens, channels]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class _Forward:
         self.values: dict[str, Array]
         self.pixels: NDArray[np.int8] | None = None
         if images.dtype == np.uint8:
-            self.values = {first: images.astype(np.int32)}
+            self.values = {first: images}
         else:
             pixels = images.astype(np.float32, copy=False)
             self.keys = image_keys(pixels)  # of selectors of the form `random`
@@ -134,7 +134,9 @@ class _Forward:
         last = self.network.layers[-1]
         if not isinstance(last, Head):  # logits without a head: spike counts
             self.logits = (self.values[last.target] * self.mask[:, None, :, None]).sum((1, 2), dtype=np.int64)
-        streams = {name: value.astype(np.uint8) for name, value in self.values.items() if name in self._spiking()}
+        streams = {
+            name: value.astype(np.uint8, copy=False) for name, value in self.values.items() if name in self._spiking()
+        }
         return Run(self.pixels, streams, tuple(self.kept), self.logits, self.saturated)
 
     def _spiking(self) -> set[str]:
@@ -145,7 +147,7 @@ class _Forward:
         if self.network.numerics.neuron == "relu":
             total = np.minimum(total, ACTIVATION_MAX)  # M2
             self.saturated += int(np.count_nonzero(total == ACTIVATION_MAX))
-        self.values[layer.target] = total
+        self.values[layer.target] = total.astype(np.uint8)  # every value of a stream is below 256
 
     def _outputs(self, layer: Conv | Linear | Attention, x: Array, bias: int | NDArray[np.int32] | None) -> Array:
         """The layer's neurons on its sums: ReLU and 8 bits, or spikes."""
@@ -294,7 +296,7 @@ def _add_in_place(total: Array, more: Array) -> Array:
     return total
 
 
-def exact_product(values: NDArray[np.int32], matrix: NDArray[np.int8]) -> Array:
+def exact_product(values: NDArray[Any], matrix: NDArray[np.int8]) -> Array:
     """int32[..., outputs] = values[..., inputs] @ matrix[inputs, outputs], exact, at the speed of BLAS.
 
     Floats are used where no partial sum can reach the width at which they stop holding every integer.
