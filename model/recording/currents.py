@@ -19,7 +19,6 @@ class Term:
     gain: Float = field(default_factory=lambda: torch.ones(1, dtype=torch.float64))
     offset: Float = field(default_factory=lambda: torch.zeros(1, dtype=torch.float64))
     pools: tuple[Value, ...] = ()
-    gain_before_pool: bool = True
 
 
 @dataclass(eq=False)

@@ -1,5 +1,7 @@
 """A place: the image, timestep, token and channel of an element, in the bit fields of one integer."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -7,8 +9,7 @@ from .values import Value
 
 CHANNEL_BITS, TOKEN_BITS, TIME_BITS = 20, 20, 11
 TOKEN, TIME, IMAGE = CHANNEL_BITS, CHANNEL_BITS + TOKEN_BITS, CHANNEL_BITS + TOKEN_BITS + TIME_BITS
-NOWHERE = -1  # padding, and what was never written
-STATIC = 0  # in the field of the timestep: the same at all of them; else 1 + timestep
+Field = Callable[[Tensor], Tensor]  # one of the four below: the field of each place
 
 
 class NotFollowedError(Exception):
@@ -37,11 +38,6 @@ def time_of(places: Tensor) -> Tensor:
 def image_of(places: Tensor) -> Tensor:
     """The field of the image."""
     return places >> IMAGE
-
-
-def place(image: Tensor, time: Tensor, token: Tensor, channel: Tensor) -> Tensor:
-    """The fields put together; time -1 is static."""
-    return (image << IMAGE) | ((time + 1) << TIME) | (token << TOKEN) | channel
 
 
 def ranks(flat: Tensor) -> tuple[Tensor, int]:

@@ -5,14 +5,14 @@ slices and stacks keep it one, so that nothing of the tensor's size is made; whe
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ...simulator.errors import UserError
-from .fields import IMAGE, TIME, channel_of, ranks, time_of, token_of
+from .fields import IMAGE, TIME, Field, ranks, time_of
 from .values import Value, evaluate
 
 
@@ -43,7 +43,7 @@ class Layout:
     @property
     def static(self) -> bool:
         """Whether no timestep is said: the same at all of them."""
-        return int(time_of(torch.tensor(self.base))) < 0
+        return self.first(time_of) < 0
 
     def axis(self, axis: int) -> Tensor:
         """int64[size]: places along one axis, at the beginning of all others."""
@@ -64,18 +64,21 @@ class Layout:
             return self
         return Layout(self.base + ((1 + call * copies) << TIME), tuple(parts))
 
-    def at(self, positions: Sequence[Tensor]) -> Tensor:
-        """int64[n]: places of single elements, given int64[n] per axis."""
-        found = torch.full_like(positions[0], self.base) if positions else torch.tensor([self.base])
-        for part, position in zip(self.parts, positions, strict=True):
-            found = found + part[position]
-        return found
+    def change(self, axis: int, field: Field) -> Tensor:
+        """int64[size]: by how much a field of the place changes along an axis; along all axes together it adds up."""
+        return field(self.axis(axis)) - field(torch.tensor(self.base))
 
-    def sizes(self) -> tuple[int, int]:
-        """(tokens, channels) that occur, counted from 0 to the largest."""
-        token = sum(int(token_of(part).max()) for part in self.parts) + int(token_of(torch.tensor(self.base)))
-        channel = sum(int(channel_of(part).max()) for part in self.parts) + int(channel_of(torch.tensor(self.base)))
-        return token + 1, channel + 1
+    def first(self, field: Field) -> int:
+        """A field of the first element's place."""
+        return int(field(torch.tensor(self.base)))
+
+    def largest(self, field: Field) -> int:
+        """The largest value of a field."""
+        return self.first(field) + sum(int(self.change(axis, field).max()) for axis in range(len(self.parts)))
+
+    def constant(self, axes: Iterable[int], *fields: Field) -> bool:
+        """Whether these fields are the same along these axes."""
+        return not any(bool(self.change(axis, field).any()) for axis in axes for field in fields)
 
     def reshaped(self, shape: Sequence[int]) -> "Layout":
         """In another shape. Raises NotSeparableError."""

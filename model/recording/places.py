@@ -48,11 +48,7 @@ class Places:
         latest = 0
         for value in values:
             if not value.fixed and (value.op == "neuron" or value.op == "convolution" or value.op in _ROWS):
-                layout = self.of(value)
-                time = int(time_of(torch.tensor(layout.base))) + sum(
-                    int((part >> TIME).max()) & 0x7FF for part in layout.parts
-                )
-                latest = max(latest, time)
+                latest = max(latest, self.of(value).largest(time_of))
         return latest + 1
 
     def images_of(self, value: Value) -> Tensor:
@@ -62,7 +58,7 @@ class Places:
     def stack(self, value: Value) -> Tensor:
         """int64[rows]: image and timestep of each row of a layer's operand, in their fields of a place."""
         source = self.of(value.parents[_OPERAND.get(value.op, 0)]).timed(*self._call_of(value))
-        if any(bool((part >> TIME).any()) for part in source.parts[1:]):
+        if not source.constant(range(1, len(source.parts)), image_of, time_of):
             raise NotFollowedError(value)  # a row of several images or timesteps
         return (source.axis(0) >> TIME) << TIME
 
@@ -75,7 +71,7 @@ class Places:
         if source.from_input:
             return ranks(self.stack(value))[0]
         layout = self.of(source)
-        if bool(token_of(layout.parts[1]).any()):
+        if not layout.constant([1], token_of):
             return torch.zeros(value.shape[0], dtype=torch.int64)
         return token_of(layout.axis(0))
 
@@ -127,7 +123,7 @@ class Places:
         live = [parent for parent in value.parents if not parent.fixed and tuple(parent.shape) == tuple(value.shape)]
         if not live:
             raise NotFollowedError(value)
-        return max((self.of(parent) for parent in live), key=lambda layout: int(time_of(torch.tensor(layout.base))))
+        return max((self.of(parent) for parent in live), key=lambda layout: layout.first(time_of))
 
     def _maps(self, value: Value) -> Layout:
         """[stack, channels, …]: every position of the map is a token."""

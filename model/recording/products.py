@@ -95,8 +95,7 @@ def _matrices(layout: Layout) -> Layout:
 def _token_axis(layout: Layout, value: Value) -> int:
     """The axis along which tokens change and channels do not; along the other one it is the other way round."""
     for axis in (1, 2):
-        along, across = layout.parts[axis], layout.parts[3 - axis]
-        if not bool(channel_of(along).any()) and not bool(token_of(across).any()):
+        if layout.constant([axis], channel_of) and layout.constant([3 - axis], token_of):
             return axis
     raise NotFollowedError(value)
 
@@ -104,15 +103,14 @@ def _token_axis(layout: Layout, value: Value) -> int:
 def _channels(layout: Layout, token_axis: int, value: Value) -> Tensor:
     """int64[heads, head width], the same for every image and timestep."""
     groups = layout.axis(0)
-    tokens, width = layout.parts[token_axis], layout.parts[3 - token_axis]
-    if not torch.equal(tokens, torch.arange(len(tokens)) << TOKEN) or bool(token_of(groups).any()):
+    tokens, width = token_of(layout.axis(token_axis)), layout.change(3 - token_axis, channel_of)
+    if not torch.equal(tokens, torch.arange(len(tokens))) or not layout.constant([0], token_of):
         raise NotFollowedError(value)
     heads, moments = _heads(groups)
-    first = channel_of(groups[heads == 0])
     table = torch.stack([channel_of(groups[heads == head]) for head in range(int(heads.max()) + 1)])
-    if table.shape[1] != moments or not torch.equal(table, table[:, :1].expand(table.shape)) or not len(first):
+    if table.shape[1] != moments or not torch.equal(table, table[:, :1].expand(table.shape)):
         raise NotFollowedError(value)
-    return table[:, :1] + channel_of(width)
+    return table[:, :1] + width
 
 
 def _heads(groups: Tensor) -> tuple[Tensor, int]:
@@ -128,7 +126,7 @@ def _outcome(q: Layout, token_axis: int, v_channels: Tensor, value: Value, trans
     head, _ = _heads(groups)
     width = v_channels.shape[1]
     rows = ((groups >> TIME) << TIME) + head * width
-    parts = [rows, q.parts[token_axis], torch.arange(width)]
+    parts = [rows, token_of(q.axis(token_axis)) << TOKEN, torch.arange(width)]
     if transposed:
         parts[1], parts[2] = parts[2], parts[1]
     return Layout.of(0, parts).reshaped(value.shape)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .currents import is_sum
-from .fields import TIME, TIME_BITS, TOKEN, channel_of, image_of, time_of, token_of
+from .fields import Field, channel_of, image_of, time_of, token_of
 from .layout import Layout
 from .places import Places
 from .sites import Site, Sites
@@ -90,8 +90,7 @@ class Streams:
         if content == "real":
             return Draft(name, "real", 0, 0, 0, carriers, maker)
         parts = [(self.places.of(value), value) for value in values]
-        sizes = [layout.sizes() for layout, _ in parts]
-        tokens, channels = max(size[0] for size in sizes), max(size[1] for size in sizes)
+        tokens, channels = (1 + max(layout.largest(field) for layout, _ in parts) for field in (token_of, channel_of))
         height, width = self._grid(next(iter(carriers)), tokens)
         dense = np.zeros((self.images, self.timesteps, tokens, channels), np.uint8)
         for layout, value in parts:
@@ -116,7 +115,7 @@ class Streams:
 class Seen:
     """How a reader sees a stream: `same` (tokens and channels as they are), `flat` (all of a row at once), or `other`.
 
-    order: int64[inputs], place (token << 20 | channel) of each input of the reader; for `same` one token's.
+    order: int64[inputs]: for `same` the channel of each of the reader's inputs, for `flat` its place in a row.
     """
 
     form: str
@@ -125,30 +124,31 @@ class Seen:
 
 def seen_as_maps(layout: Layout, draft: Draft) -> Seen:
     """A convolution's operand [stack, channels, …]: every row must hold the whole map in the same way."""
-    _, channels, *grid = layout.parts
-    base = layout.base & (2**TIME - 1)
-    if bool((layout.parts[0] & (2**TIME - 1)).any()):
+    grid = range(2, len(layout.parts))
+    tokens = torch.full((1,), layout.first(token_of))
+    for axis in grid:
+        tokens = (tokens[:, None] + layout.change(axis, token_of)).reshape(-1)
+    channels = channel_of(layout.axis(1))
+    if not layout.constant([0], token_of, channel_of):
         return Seen("other", channels)
-    tokens = torch.zeros(1, dtype=torch.int64)
-    for part in grid:
-        tokens = (tokens[:, None] + part).reshape(-1)
-    in_order = torch.equal(tokens, torch.arange(draft.tokens) << TOKEN) and base == 0
-    if in_order and not bool(token_of(channels).any()) and _all_of(channels, draft):
+    in_order = torch.equal(tokens, torch.arange(draft.tokens)) and layout.constant(grid, channel_of)
+    if in_order and layout.constant([1], token_of) and _all_of(channels, draft):
         return Seen("same", channels)
     if len(tokens) == 1 and len(channels) == draft.tokens * draft.channels:
-        return Seen("flat", base + channels)
+        return Seen("flat", layout.axis(1))
     return Seen("other", channels)
 
 
 def seen_as_rows(layout: Layout, draft: Draft) -> Seen:
     """A linear layer's operand [rows, inputs]: one token each, or a flattened map each."""
-    rows, inputs = layout.axis(0) & (2**TIME - 1), layout.parts[1]
-    one_token = not bool(token_of(inputs).any()) and not bool(channel_of(rows).any())
-    if one_token and _all_of(inputs, draft):
-        return Seen("same", inputs)
-    if len(inputs) == draft.tokens * draft.channels and not bool(rows.any()):
-        return Seen("flat", inputs)
-    return Seen("other", inputs)
+    channels = channel_of(layout.axis(1))
+    if not layout.constant([0], channel_of):
+        return Seen("other", channels)
+    if layout.constant([1], token_of) and _all_of(channels, draft):
+        return Seen("same", channels)
+    if len(channels) == draft.tokens * draft.channels and layout.constant([0], token_of):
+        return Seen("flat", layout.axis(1))
+    return Seen("other", channels)
 
 
 def _all_of(channels: Tensor, draft: Draft) -> bool:
@@ -164,26 +164,27 @@ def _scatter(dense: NDArray[np.uint8], layout: Layout, value: Value) -> None:
     """
     assert value.spikes is not None
     spikes = value.spikes.dense()
-    first, *parts = (_addresses(part, dense) for part in (torch.tensor([layout.base]), *layout.parts))
+    fields = tuple(zip((image_of, time_of, token_of, channel_of), dense.strides, strict=True))
+    first = sum(max(layout.first(field), 0) * stride for field, stride in fields)  # what is static counts as timestep 0
+    parts = [_steps(layout, axis, fields) for axis in range(spikes.ndim)]
+    assert first + sum(part.min() for part in parts) >= 0  # a strided view knows no bounds of its own
     steps = range(dense.shape[1]) if layout.static else (0,)  # static: the same at all timesteps
+    assert first + steps[-1] * dense.strides[1] + sum(part.max() for part in parts) < dense.size
     strides = [_stride(part) for part in parts]
     for step in steps:
-        start = int(first[0]) + step * dense.strides[1]
-        flat = dense.reshape(-1)[start:]
+        flat = dense.reshape(-1)[first + step * dense.strides[1] :]
         if None not in strides:
             np.lib.stride_tricks.as_strided(flat, spikes.shape, [stride or 0 for stride in strides])[...] = spikes
         else:
             flat[functools.reduce(np.add.outer, parts)] = spikes
 
 
-def _addresses(places: Tensor, dense: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Places as distances in `dense`; what is static counts as timestep 0."""
-    times = time_of(places).clamp(min=0) if len(places) == 1 else (places >> TIME) & (2**TIME_BITS - 1)
-    fields = image_of(places), times, token_of(places), channel_of(places)
-    distances = np.zeros(len(places), np.int64)
-    for field_, stride in zip(fields, dense.strides, strict=True):
-        distances += field_.numpy() * stride
-    return distances
+def _steps(layout: Layout, axis: int, fields: tuple[tuple[Field, int], ...]) -> NDArray[np.int64]:
+    """int64[size], bytes: how far from the first position of an axis the others lie."""
+    total = np.zeros(len(layout.parts[axis]), np.int64)
+    for field_of, stride in fields:
+        total += layout.change(axis, field_of).numpy() * stride
+    return total
 
 
 def _stride(part: NDArray[np.int64]) -> int | None:

@@ -4,6 +4,7 @@ Only the graph is kept, and spikes where something reads them: activations die a
 """
 
 import contextlib
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -80,11 +81,6 @@ class Tape(TorchDispatchMode):
         with self.recording():
             returned = self._model(tensor)
         self.output(returned)
-
-    def value(self, tensor: Tensor) -> Value | None:
-        """What is known of a tensor."""
-        found: Value | None = self._of.get(tensor)
-        return found
 
     def output(self, returned: Any) -> None:
         """Note what the model returned, of tuples and lists the first tensor; spikes in it are kept."""
@@ -221,7 +217,7 @@ class Tape(TorchDispatchMode):
         if in_place:
             self._rebind(tensor, value, storage)
         elif storage not in self._bases or self._bases[storage]() is None or not _is_view(value):
-            self._bases[storage] = _reference(tensor)
+            self._bases[storage] = weakref.ref(tensor)
         self._of[tensor] = value
 
     def _rebind(self, tensor: Tensor, value: Value, storage: int) -> None:
@@ -245,9 +241,3 @@ class Tape(TorchDispatchMode):
 def _is_view(value: Value) -> bool:
     returns = value.function._schema.returns if value.function is not None else []  # type: ignore[attr-defined]
     return bool(returns) and returns[0].alias_info is not None and not returns[0].alias_info.is_write
-
-
-def _reference(tensor: Tensor) -> Any:
-    import weakref
-
-    return weakref.ref(tensor)
