@@ -60,13 +60,17 @@ def capture(
     Raises UserError where the model or the inputs cannot be used, naming the module.
     """
     _check(model, inputs, time_axis, unsupported, level)
+    images = inputs.shape[1 if time_axis is not None and time_axis % inputs.ndim == 0 else 0]
+    known = _known(labels, images)
     stepwise = single_step(model) if step_by_step is None else step_by_step
     if stepwise and time_axis is None:
         raise UserError("time_axis = None, but the model takes one timestep per call: give inputs a time axis (expand)")
     if isinstance(model, Spikformer) and model.predictor and level != "replay":
-        return own_trace(model, inputs, labels)
+        if time_axis is not None:
+            raise UserError(f"time_axis = {time_axis}, but this network makes time itself: time_axis=None")
+        with _said(model, inputs):
+            return own_trace(model, inputs, known)
     tape = _record(model, inputs, time_axis, stepwise)
-    images = inputs.shape[1 if time_axis is not None and time_axis % inputs.ndim == 0 else 0]
     reading, timesteps = _read(tape, images, unsupported == "refuse")
     host = _host(reading.unsupported, images, unsupported)
     if not any(layer.source.spikes is not None for layer in reading.layers):
@@ -77,11 +81,11 @@ def capture(
             raise UnlikeError("asked for")
         if host:
             raise UnlikeError(f"{host[0].name}: {host[0].operation} is work of the host")
-        return exact(reading, derive(reading, timesteps), labels, source)
+        return exact(reading, derive(reading, timesteps), known, source)
     except UnlikeError as reason:
         if level == "exact":
             raise UserError(f"{type(model).__name__}: level = 'exact' is out of reach: {reason}") from None
-        return replay(reading, (images, timesteps), str(reason), host, source, labels)
+        return replay(reading, (images, timesteps), str(reason), host, source, known)
 
 
 def _read(tape: Tape, images: int, refuse: bool) -> tuple[Reading, int]:
@@ -97,6 +101,18 @@ def _read(tape: Tape, images: int, refuse: bool) -> tuple[Reading, int]:
             f"module {where!r}: after {error.value.op} it cannot be told which neuron an element belongs to (it "
             "depends on the data, or mixes images or timesteps)"
         ) from None
+
+
+def _known(labels: Sequence[int] | NDArray[np.integer] | None, images: int) -> NDArray[np.int64] | None:
+    if labels is None:
+        return None
+    given = np.asarray(labels)
+    if given.shape != (images,):
+        count = f"{len(given)} of them" if given.ndim == 1 else f"shape {given.shape}"
+        raise UserError(f"labels: {count}, but the inputs hold {images} images")
+    if not np.issubdtype(given.dtype, np.integer):
+        raise UserError(f"labels: {given.dtype}, need integers")
+    return given.astype(np.int64)
 
 
 def _check(model: nn.Module, inputs: Tensor, time_axis: int | None, unsupported: str, level: str | None) -> None:

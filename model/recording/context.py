@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from ...simulator.errors import UserError
 from .currents import Drive, drive_of
 from .drafts import LayerDraft, Reading
 from .host import Foreign
@@ -39,9 +40,9 @@ class Context:
 
     def drive(self, stream: Draft) -> Drive:
         if stream not in self.out.drives:
-            carrier = next(iter(stream.carriers))
+            carrier = stream.carrier
             value = carrier.parents[0] if carrier.op == "neuron" else carrier
-            self.out.drives[stream] = drive_of(value, self.sites)
+            self.out.drives[stream] = drive_of(value, self.sites, self.places)
         return self.out.drives[stream]
 
     def foreign(self, operation: str, *calls: Value) -> None:
@@ -53,6 +54,16 @@ class Context:
                 known[index] = Foreign(name, operation, entry.calls + calls)
                 return
         known.append(Foreign(name, operation, calls))
+
+    def refuse_recurrence(self, site: Site, stream: Draft) -> None:
+        """Raises UserError where a layer's sums drive the neurons whose spikes of the timestep before it reads."""
+        last = max(stream.carriers, key=lambda value: value.serial)
+        value = last.parents[0] if last.op == "neuron" else last
+        if any(term.site is site for term in drive_of(value, self.sites, self.places).terms):
+            raise UserError(
+                f"module {site.path or '(root)'!r}: reads spikes of the timestep before (a recurrent connection); the "
+                "chip works through all timesteps of a layer before the next layer's, so that it has none"
+            )
 
     def reason(self, path: str, text: str) -> None:
         self.out.reasons.append(f"{path or '(root)'}: {text}")

@@ -13,6 +13,7 @@ from .streams import Draft
 from .values import Value
 
 Float = NDArray[np.float64]
+_OWN_TOKEN = Window(1, 1)
 
 
 @dataclass(eq=False)
@@ -21,10 +22,11 @@ class LayerDraft:
 
     kind: conv, linear, pool, attention, hadamard or head.  sites: of the model that it stands for (q, k, v are three).
     weights: float64[outputs, inputs, ky, kx], pruned weights zero.  bias: float64[outputs].
+    biases: how often a head's bias is added for an image.  window: what an output sees.
     target: None where nothing that was recorded follows.  neurons: sites of known neurons that it drives.
     gain, offset: float64[1 or outputs]: what a neuron takes in is gain x sum + offset, batch norm and the like.
-    odd: operations between sum and neuron that have no counterpart on the chip.  pooled: where a neuron
-    takes the largest of several sums.
+    odd: operations between sum and neuron that have no counterpart on the chip.
+    pooled: where a neuron takes the largest of several sums.  pool_form: of pools.
     """
 
     kind: str
@@ -34,7 +36,7 @@ class LayerDraft:
     target: Draft | None = None
     weights: Float | None = None
     bias: Float | None = None
-    window: Window | None = None
+    window: Window = _OWN_TOKEN
     heads: int = 1
     scale: float = 1.0
     residual: Draft | None = None
@@ -44,14 +46,12 @@ class LayerDraft:
     odd: tuple[Value, ...] = ()
     pooled: Window | None = None
     pool_form: PoolForm = "max"
+    biases: float = 1.0
 
     @property
     def grid(self) -> tuple[int, int]:
         """Height and width of what it makes."""
-        size = self.source.height, self.source.width
-        if self.weights is not None and self.kind == "conv":
-            high, wide = self.weights.shape[2:]
-            size = (self.window or Window(high, wide, 1, high // 2, wide // 2)).outputs(*size)
+        size = self.window.outputs(self.source.height, self.source.width)
         return size if self.pooled is None else self.pooled.outputs(*size)
 
     @property

@@ -11,8 +11,9 @@ from ..integer import IntegerNetwork
 from ..quantise import WEIGHT_BITS, WEIGHT_MAX, quantise_channels, quantise_tensor
 from .drafts import LayerDraft, Reading
 from .known import Rule, rule_of
+from .proof import contradictions
 from .streams import Draft
-from .trace import Names, quantised_pixels
+from .trace import Names, quantised_pixels, written
 
 PIXEL_BITS, POTENTIAL_BITS = 8, 24
 FRACTION_BITS_MAX = 8
@@ -28,7 +29,10 @@ def derive(reading: Reading, timesteps: int) -> IntegerNetwork:
     """The integer network of a reading. Raises UnlikeError with what prevents it."""
     if reading.reasons:
         raise UnlikeError("; ".join(reading.reasons))
-    return _Derivation(reading, timesteps).network()
+    derivation = _Derivation(reading, timesteps)
+    network = derivation.network()
+    derivation.prove()
+    return network
 
 
 class _Derivation:
@@ -40,7 +44,6 @@ class _Derivation:
         self.layers: list[Layer] = []
         self.shapes: dict[str, tuple[int, int, int]] = {}
         self.largest: dict[str, int] = {}
-        self.units: dict[str, float] = {}
         self.scale = 1.0
         self.bound = 1
 
@@ -72,6 +75,14 @@ class _Derivation:
             nonzeros=sum(weights.nonzeros for weights in weighted),
         )
 
+    def prove(self) -> None:
+        """Every layer's neurons must have fired in the model as what was read of it has them fire."""
+        for draft in self.reading.layers:
+            if id(draft) in self.rules and (wrong := contradictions(draft, self.rules[id(draft)])):
+                raise UnlikeError(
+                    f"{draft.name}: {wrong} spikes of the first image are not what its sums and its neurons' rule give"
+                )
+
     def _fraction_bits(self) -> int:
         """At most T - 1, where halving loses nothing; fewer where thresholds would not leave weights their bits."""
         bits = (
@@ -91,26 +102,32 @@ class _Derivation:
         name = self.names.of(draft)
         if name in self.shapes:
             return
-        if self.shapes and draft.pixels is None:
-            raise UnlikeError(f"{name}: a stream of spikes that no layer of the model makes")
+        if self.shapes:
+            what = "spikes" if draft.pixels is None else "images"
+            raise UnlikeError(f"{name}: a second stream of {what} that no layer of the model makes")
         self.shapes[name] = (draft.channels, draft.height, draft.width)
         if draft.spikes is not None:  # the model's input is spikes
-            self.largest[name], self.units[name] = int(draft.dense.max(initial=1)), 1.0
+            self.largest[name] = int(draft.dense.max(initial=1))
             return
         assert draft.pixels is not None
         _, self.scale = quantised_pixels(draft.pixels)
-        self.largest[name], self.units[name] = 2 ** (PIXEL_BITS - 1) - 1, self.scale
+        self.largest[name] = 2 ** (PIXEL_BITS - 1) - 1
 
-    def _target(self, draft: LayerDraft, unit: float = 1.0) -> dict[str, Any]:
+    def _unit(self, draft: Draft) -> float:
+        """What a count of 1 of a layer's source stands for in the model."""
+        return draft.unit if draft.pixels is None else self.scale
+
+    def _target(self, draft: LayerDraft) -> dict[str, Any]:
         """Name, source, target and residual of a layer, its target noted."""
         assert draft.target is not None
         source, residual = self.names.of(draft.source), self.names.of(draft.residual)
         target = self.names.of(draft.target)
         if residual and residual not in self.shapes:
             raise UnlikeError(f"{target}: adds spikes that no layer of the model makes")
+        if draft.residual is not None and draft.residual.unit != 1.0:
+            raise UnlikeError(f"{target}: adds whole spikes to the mean of several")
         self.shapes[target] = (draft.target.channels, draft.target.height, draft.target.width)
         self.largest[target] = 1 + (self.largest[residual] if residual else 0)
-        self.units[target] = unit
         return {"name": self.layer_names.of(draft), "source": source, "target": target, "residual": residual}
 
     def _neurons(self, draft: LayerDraft) -> None:
@@ -119,7 +136,7 @@ class _Derivation:
         weight, bias = draft.folded
         one = 2**self.fraction_bits * rule.threshold / rule.gain
         integers, integer_bias, unit = quantise_channels(
-            weight, bias, self.units[common["source"]], _BIAS_MAX, one / _theta_max(rule)
+            weight, bias, self._unit(draft.source), _BIAS_MAX, one / _theta_max(rule)
         )
         self._prove(integers, integer_bias, self.largest[common["source"]])
         fields: dict[str, Any] = {"theta": _theta(one / unit, rule), "membrane": self._membrane(rule, unit)}
@@ -129,7 +146,7 @@ class _Derivation:
                 **fields,
                 weights=Weights.from_dense(integers),
                 bias=integer_bias,
-                window=draft.window,
+                window=written(draft),
                 pooled=draft.pooled,
             )
         else:
@@ -169,20 +186,20 @@ class _Derivation:
         )
 
     def _pool(self, draft: LayerDraft) -> None:
-        if draft.window is None or draft.target is None:
+        if draft.target is None:
             raise UnlikeError(f"{draft.name}: a pool that nothing reads")
-        unit = self.units[self.names.of(draft.source)] / (draft.window.taps if draft.pool_form == "sum" else 1)
-        common = self._target(draft, unit)
+        common = self._target(draft)
         largest = self.largest[common["source"]] * (draft.window.taps if draft.pool_form == "sum" else 1)
         self.largest[common["target"]] = largest
         self.layers.append(Pool(**common, window=draft.window, form=draft.pool_form))
 
     def _head(self, draft: LayerDraft) -> None:
-        """logit = W . sum over time and tokens + bias x T x tokens: the mean's division is left out."""
+        """logit = W . sum over time and tokens + bias x (T x tokens, of a mean): its division is left out."""
         assert draft.weights is not None
         source = self.names.of(draft.source)
         count = self.timesteps * draft.source.tokens
-        bias = (draft.bias if draft.bias is not None else np.zeros(len(draft.weights))) * count / self.units[source]
+        bias = draft.bias if draft.bias is not None else np.zeros(len(draft.weights))
+        bias = bias * draft.biases / draft.source.unit
         weight, scale = quantise_tensor(draft.weights[:, :, 0, 0], bias)
         integer_bias = np.rint(bias / scale).astype(np.int64)
         self._prove(weight, integer_bias, self.largest[source] * count)

@@ -47,7 +47,7 @@ def exact(reading: Reading, network: IntegerNetwork, labels: Labels, provenance:
         else np.concatenate([run.pixels for run in runs if run.pixels is not None]),
         kept=(),
         logits=logits,
-        labels=None if labels is None else np.asarray(labels, np.int64),
+        labels=labels,
         shadow=True,
         provenance=dict(provenance) | record,
     )

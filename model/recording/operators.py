@@ -3,11 +3,12 @@
 import numpy as np
 import torch
 
+from ...simulator.ranges import VALUE_MAX
 from .context import Context
-from .currents import drive_of, is_sum
+from .currents import Drive, drive_of, is_sum
 from .drafts import LayerDraft
-from .fields import NotFollowedError
-from .pooling import pool_window, summed
+from .fields import NotFollowedError, channel_of, token_of
+from .pooling import odd_pool, pool_window, summed
 from .products import product_inside
 from .sites import Site
 from .streams import Draft, carriers_of
@@ -20,14 +21,22 @@ def read_pool(context: Context, site: Site) -> None:
     operands = [call.parents[0] for call in site.calls]
     if is_sum(operands[0], context.sites):
         return  # of sums: a step on the way to a neuron
+    odd = odd_pool(site.value)
+    if odd is not None:
+        context.foreign(f"a pool of {odd}", *site.calls)
+        return
     source = context.streams.take(operands, f"in:{site.path}")
     window, form = pool_window(site.value)
+    if form == "mean" and source.spikes is not None and source.spikes.largest * window.taps > VALUE_MAX:
+        context.foreign(f"a mean whose sums exceed {VALUE_MAX}", *site.calls)
+        return
     if form == "mean" and (window.pad_y or window.pad_x):
         context.reason(site.path, "average pooling with padding")
     elif form == "mean":
         rows, columns = window.outputs(source.height, source.width)
         pooled = Draft(site.path or "pool", "integer", source.channels, rows, columns, frozenset(site.calls), site)
         pooled.spikes = Spikes.of(torch.from_numpy(summed(source, window)))
+        pooled.unit = source.unit / window.taps
         context.streams.found[pooled.carriers] = pooled
     context.out.layers.append(
         LayerDraft(
@@ -130,10 +139,10 @@ def read_mask(context: Context, site: Site) -> None:
     q, gate = site.value.parents
     if q.shape != site.value.shape:
         q, gate = gate, q
-    inner = _gate(context, gate)
-    if inner is None:
+    found = _gate(context, gate)
+    if found is None or not _aligned(context, [q, gate, *found[0].value.parents]):
         return  # k AND v, or something else
-    keys, fired = inner
+    keys, fired, drive = found
     position = site.value.parents.index(q)
     operands = [[call.parents[position] for call in site.calls]]
     operands += [[call.parents[part] for call in keys.calls] for part in (0, 1)]
@@ -143,18 +152,39 @@ def read_mask(context: Context, site: Site) -> None:
     if any(stream.content != "binary" for stream in streams):
         return
     layer = LayerDraft("hadamard", site.path or "attention", (site,), streams[0], neurons=(fired,))
+    layer.gain, layer.offset = (part.numpy() for part in (drive.terms[0].gain, drive.terms[0].offset))
+    context.products |= {site, keys}
     order = torch.arange(streams[0].channels)
     layer.source = _fused(context, streams, (order, order, order), layer)
     context.add(site, layer)
 
 
-def _gate(context: Context, gate: Value) -> tuple[Site, Site] | None:
-    """(the site of k AND v, the neurons that its sum drives)."""
+def _gate(context: Context, gate: Value) -> tuple[Site, Site, Drive] | None:
+    """(the site of k AND v, the neurons that its sum over tokens drives, and how)."""
     carriers = carriers_of(gate)
     fired = context.sites.of(next(iter(carriers))) if len(carriers) == 1 else None
     if fired is None or fired.kind != "neuron":
         return None
-    drive = drive_of(fired.value.parents[0], context.sites)
-    if len(drive.terms) == 1 and drive.terms[0].site.kind == "mask" and all(value.op == "sum" for value in drive.odd):
-        return drive.terms[0].site, fired
-    return None
+    drive = drive_of(fired.value.parents[0], context.sites, context.places)
+    if len(drive.terms) != 1 or drive.terms[0].site.kind != "mask" or [value.op for value in drive.odd] != ["sum"]:
+        return None
+    summed_up = drive.odd[0]
+    inside = context.places.of(summed_up.parents[0])
+    axes = [axis % len(inside.parts) for axis in summed_up.arguments[1]] if len(summed_up.arguments) > 1 else []
+    tokens = [axis for axis in range(len(inside.parts)) if not inside.constant([axis], token_of)]
+    return (drive.terms[0].site, fired, drive) if axes and set(tokens) <= set(axes) else None
+
+
+def _aligned(context: Context, values: list[Value]) -> bool:
+    """Whether the same channels of all of them meet, element by element."""
+    layouts = [context.places.of(value) for value in values]
+    first = layouts[0]
+    return all(
+        len(other.parts) == len(first.parts)
+        and other.first(channel_of) == first.first(channel_of)
+        and all(
+            torch.equal(*torch.broadcast_tensors(other.change(axis, channel_of), first.change(axis, channel_of)))
+            for axis in range(len(first.parts))
+        )
+        for other in layouts
+    )

@@ -23,7 +23,7 @@ def own_trace(model: Spikformer, images: Tensor, labels: Labels) -> Trace:
     pixels = images.numpy()
     masks = {name: weight.detach() != 0 for name, weight in prunable(model).items()}
     ticket = make_ticket(model, masks, calibrate(model, pixels))
-    known = np.zeros(len(pixels), np.int64) if labels is None else np.asarray(labels, np.int64)
+    known = np.zeros(len(pixels), np.int64) if labels is None else labels
     split = Split(pixels, known, np.arange(len(pixels), dtype=np.int64))
     trace = trace_ticket(ticket, split, {"source": "capture", "model": type(model).__name__})
     return trace if labels is not None else replace(trace, labels=None)

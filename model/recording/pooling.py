@@ -11,6 +11,26 @@ from .streams import Draft
 from .values import Value
 
 _FORMS = {"max": "max", "avg": "mean", "_ad": "mean"}  # by the beginning of the operation's name
+_DILATION, _DIVISOR = 4, 6
+
+
+def odd_pool(value: Value) -> str | None:
+    """What a pooling operation has that no pool of the chip has; None for one that `pool_window` describes."""
+    inputs, outputs = value.parents[0].shape[-2:], value.shape[-2:]
+    if value.op == "_adaptive_avg_pool2d":
+        uneven = any(size % count for size, count in zip(inputs, outputs, strict=True))
+        steps = {size // count for size, count in zip(inputs, outputs, strict=True) if count > 1}
+        return "uneven windows" if uneven else "two strides" if len(steps) > 1 else None
+    strides = _pair(value, 2) or _pair(value, 1)
+    if len(value.shape) == 4 and strides is not None and strides[0] != strides[1]:
+        return "two strides"
+    if value.op.startswith("max") and (_pair(value, _DILATION) or (1, 1)) != (1, 1):
+        return "a dilated window"
+    if value.op == "avg_pool2d" and len(value.arguments) > _DIVISOR and value.arguments[_DIVISOR] is not None:
+        return "another divisor"
+    flat = len(value.shape) == 3  # one-dimensional: a map of height 1
+    made = pool_window(value)[0].outputs(1 if flat else inputs[0], inputs[1])
+    return None if made == (1 if flat else outputs[0], outputs[1]) else "uneven windows"
 
 
 def pool_window(value: Value) -> tuple[Window, str]:
@@ -18,7 +38,8 @@ def pool_window(value: Value) -> tuple[Window, str]:
     form = _FORMS[value.op[:3]]
     if value.op == "_adaptive_avg_pool2d":
         (high, wide), (rows, columns) = value.parents[0].shape[-2:], value.shape[-2:]
-        return Window(high // rows, wide // columns, high // rows), form
+        step = high // rows if rows > 1 else wide // columns
+        return Window(high // rows, wide // columns, step), form
     kernel, stride, padding = (_pair(value, position) for position in (1, 2, 3))
     kernel = kernel or (1, 1)
     stride, padding = stride or kernel, padding or (0, 0)
@@ -58,28 +79,20 @@ def pool_sums(layer: LayerDraft, pool: Value) -> bool:
 
     A maximum is taken on the way to the neuron. A mean is a sum like the layer's own: one convolution does both.
     """
-    window, form = pool_window(pool)
-    if layer.weights is None or layer.pooled is not None:
+    if odd_pool(pool) is not None or layer.weights is None or layer.pooled is not None:
         return False
+    window, form = pool_window(pool)
     if form == "max":
         layer.kind, layer.pooled = "conv", window
         return True
     if window.pad_y or window.pad_x:
         return False
-    kernel, inner = torch.from_numpy(layer.weights), _window_of(layer)
+    kernel, inner = torch.from_numpy(layer.weights), layer.window
     layer.weights = _averaged(kernel, window, inner.stride).numpy()
     high, wide = layer.weights.shape[2:]
     layer.kind = "conv"
     layer.window = Window(high, wide, inner.stride * window.stride, inner.pad_y, inner.pad_x)
     return True
-
-
-def _window_of(layer: LayerDraft) -> Window:
-    if layer.window is not None:
-        return layer.window
-    assert layer.weights is not None
-    high, wide = layer.weights.shape[2:]
-    return Window(high, wide, 1, high // 2, wide // 2)
 
 
 def _averaged(kernel: Tensor, window: Window, stride: int) -> Tensor:

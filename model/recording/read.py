@@ -2,9 +2,11 @@
 
 from .context import Context
 from .drafts import Reading
+from .fields import NotFollowedError
 from .host import foreign_name
 from .operators import read_mask, read_pool, read_product
 from .places import Places
+from .readout import give_head
 from .sites import Sites
 from .streams import Streams
 from .synapses import read_synapse
@@ -26,11 +28,21 @@ def read(tape: Tape, size: tuple[int, int], sites: Sites, places: Places, *, ref
             context.foreign(name, value)
     if refuse and context.out.unsupported:
         return context.out
-    for site in sites:
+    try:
+        _layers(context)
+    except NotFollowedError:
+        if refuse and context.out.unsupported:
+            return context.out  # what it was that could not be followed behind
+        raise
+    return context.out
+
+
+def _layers(context: Context) -> None:
+    for site in context.sites:
         if site.kind in _READERS:
             _READERS[site.kind](context, site)
-    for site in sites:
-        if site.kind == "product" and site not in context.products:
+    for site in context.sites:
+        if site.kind in ("product", "mask") and site not in context.products:
             context.foreign("a product of two activations", *site.calls)
     give_targets(context)
-    return context.out
+    give_head(context)

@@ -85,7 +85,7 @@ class Sites:
         if kind == "neuron":  # one module may serve several layers, if it keeps no state
             return kind, value.path, self.anchor(value.parents[0])
         if kind == "synapse":
-            return kind, value.path, root(weight(value))
+            return kind, value.path, root(weight(value)), self.anchor(operand(value))
         anchors = tuple(self.anchor(parent) for parent in value.parents if not parent.fixed)
         return kind, value.path, value.op, *anchors
 

@@ -23,6 +23,8 @@ class Draft:
     spikes: [images, timesteps, tokens, channels], packed.  pixels: of real input, in place of them: float32[images,
     channels, height, width].
     carriers: the values that it is made of.  made_by: their site, where they have one.
+    unit: what a count of 1 stands for in the model: of the sums of an average pool a part of a spike.
+    encoded: of input that is spikes, whether a reader has said what its tokens and channels are.
     """
 
     name: str
@@ -34,6 +36,13 @@ class Draft:
     made_by: Site | None = None
     spikes: Spikes | None = None
     pixels: NDArray[np.float32] | None = None
+    encoded: bool = False
+    unit: float = 1.0
+
+    @property
+    def carrier(self) -> Value:
+        """The first of the values that it is made of."""
+        return min(self.carriers, key=lambda value: value.serial)
 
     @property
     def dense(self) -> NDArray[np.uint8]:
@@ -91,7 +100,7 @@ class Streams:
             return Draft(name, "real", 0, 0, 0, carriers, maker)
         parts = [(self.places.of(value), value) for value in values]
         tokens, channels = (1 + max(layout.largest(field) for layout, _ in parts) for field in (token_of, channel_of))
-        height, width = self._grid(next(iter(carriers)), tokens)
+        height, width = self._grid(min(carriers, key=lambda value: value.serial), tokens)
         dense = np.zeros((self.images, self.timesteps, tokens, channels), np.uint8)
         for layout, value in parts:
             _scatter(dense, layout, value)
@@ -132,7 +141,8 @@ def seen_as_maps(layout: Layout, draft: Draft) -> Seen:
     if not layout.constant([0], token_of, channel_of):
         return Seen("other", channels)
     in_order = torch.equal(tokens, torch.arange(draft.tokens)) and layout.constant(grid, channel_of)
-    if in_order and layout.constant([1], token_of) and _all_of(channels, draft):
+    as_fired = len(grid) == 1 or tuple(layout.shape[2:]) == (draft.height, draft.width)
+    if in_order and as_fired and layout.constant([1], token_of) and _all_of(channels, draft):
         return Seen("same", channels)
     if len(tokens) == 1 and len(channels) == draft.tokens * draft.channels:
         return Seen("flat", layout.axis(1))

@@ -16,7 +16,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from ...simulator.errors import UserError
 from .known import is_neuron, spikes_of
 from .layout import Layout
-from .values import Spikes, Value
+from .values import Sample, Spikes, Value
 
 # Whoever reads here meets a layer of the chip: its operands' values are looked at, and kept if they are spikes.
 READERS = {
@@ -45,6 +45,7 @@ _FILLS = {
     "new_empty": 0,
     "new_full": None,
 }
+_SUMS = frozenset({"convolution", "addmm", "mm"})
 _AVERAGE = frozenset({"sum", "mean"})
 _DECIDES = frozenset({"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select"})
 
@@ -98,7 +99,7 @@ class Tape(TorchDispatchMode):
         for name, module in self._model.named_modules():
             known = is_neuron(module)
             hooks.append(module.register_forward_pre_hook(self._enter(name, known)))
-            hooks.append(module.register_forward_hook(self._leave(known), always_call=True))
+            hooks.append(module.register_forward_hook(self._leave(known), always_call=True, with_kwargs=True))
         try:
             with torch.no_grad(), self:
                 yield
@@ -114,17 +115,16 @@ class Tape(TorchDispatchMode):
         return hook
 
     def _leave(self, known: bool) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        def hook(module: nn.Module, inputs: Any, keywords: Any, output: Any) -> None:
             path = self._paths.pop()
             if known and self._inside == 1 and output is not None:
-                self._neuron(module, path, inputs, output)
+                self._neuron(module, path, (*inputs, *keywords.values())[0], output)
             self._inside -= known
 
         return hook
 
-    def _neuron(self, module: nn.Module, path: str, inputs: tuple[Any, ...], output: Any) -> None:
+    def _neuron(self, module: nn.Module, path: str, drive: Tensor, output: Any) -> None:
         """A known neuron has run: one value, with all its spikes."""
-        drive = inputs[0]
         parent = self._known(drive, path)
         spikes, states = spikes_of(output)
         value = Value("neuron", tuple(spikes.shape), path, arguments=(parent,), module=module)
@@ -204,6 +204,8 @@ class Tape(TorchDispatchMode):
                 value = Value(
                     "expand", tuple(tensor.shape), path, torch.ops.aten.expand.default, (plain[1], list(tensor.shape))
                 )
+            if short in _SUMS and index == 0:
+                value.samples = Sample.of(tensor.detach())
             self._set(tensor, value, bool(written))
         if not tensors and written:
             raise UserError(

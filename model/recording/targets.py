@@ -4,9 +4,9 @@ from .context import Context
 from .currents import is_sum
 from .drafts import LayerDraft
 from .pooling import pool_sums
+from .readout import averaged
 from .sites import Site
 from .streams import Draft, carriers_of
-from .synapses import averaged
 from .values import Value
 
 
@@ -30,13 +30,14 @@ def give_targets(context: Context) -> None:
 
 def _output(context: Context, value: Value) -> None:
     """Spikes that the model returns, or the mean of which it returns, are a stream though no layer reads them."""
-    spikes = averaged(value) or value
+    average = averaged(value)
+    spikes = value if average is None else average.whole
     if spikes.spikes is not None and spikes.spikes.content != "real" and not is_sum(spikes, context.sites):
         context.streams.take([spikes], "out")
 
 
 def _target(context: Context, stream: Draft) -> None:
-    site = next(iter(stream.carriers))
+    site = stream.carrier
     drive = context.drive(stream)
     sites = list(dict.fromkeys(term.site for term in drive.terms if term.site in context.pending))
     masked = context.sites.of(site)
@@ -46,7 +47,9 @@ def _target(context: Context, stream: Draft) -> None:
         layer = context.pending.pop(sites[-1])
         note_drive(context, layer, stream, sites[-1])
         if layer.grid[0] * layer.grid[1] != stream.tokens:
-            context.reason(stream.name, f"its neurons take the sums of {layer.name!r} over several tokens")
+            between = ", ".join(f"{value.op} in {value.path or '(root)'}" for value in layer.odd)
+            through = f"through {between}" if between else "over several tokens"
+            context.reason(stream.name, f"its neurons take the sums of {layer.name!r} {through}")
             return
         layer.target = stream
         for other in sites[:-1]:  # sums of several layers in one neuron: the last of them fires it
@@ -57,7 +60,7 @@ def note_drive(context: Context, layer: LayerDraft, stream: Draft, site: Site) -
     """Note how a layer's sums become a stream's spikes."""
     drive = context.drive(stream)
     term = next((term for term in drive.terms if term.site is site), None)
-    if term is None:  # Hadamard attention: its neurons are noted already
+    if term is None or layer.kind == "hadamard":  # whose neurons, behind the sum over tokens, are noted already
         return
     if len({part.site for part in drive.terms}) > 1:
         others = ", ".join(dict.fromkeys(part.site.path for part in drive.terms if part.site is not site))
@@ -79,7 +82,7 @@ def _residual(context: Context, stream: Draft) -> None:
     """A stream that is another one plus a layer's spikes: the layer writes the sum."""
     if stream.spikes is None or not _added(context, stream):
         return
-    carrier = next(iter(stream.carriers))
+    carrier = stream.carrier
     parts = [_stream_of(context, parent) for parent in carrier.parents]
     if len(parts) != 2 or None in parts or float(carrier.keywords.get("alpha", 1)) != 1:
         context.reason(carrier.path, "adds spikes in a way that is not understood")

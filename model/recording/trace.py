@@ -1,6 +1,6 @@
 """From a model that was read to a replay: the spikes as they were, and the pattern of the weights that they meet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,13 @@ from ...simulator.trace import (
     Stream,
     Trace,
     Weights,
+    Window,
 )
 from .drafts import LayerDraft, Reading
 from .streams import Draft
 
 PIXEL_MAX = 127
-Labels = Sequence[int] | NDArray[np.integer] | None
+Labels = NDArray[np.int64] | None  # of the images
 _WIDTHS: dict[str, Any] = {"weight_bits": 8, "pixel_bits": 8, "accumulator_bits": 24, "potential_bits": 24}
 
 
@@ -96,7 +97,7 @@ def replay(
         pixels=pixels,
         kept=(),
         logits=None,
-        labels=None if labels is None else np.asarray(labels, np.int64),
+        labels=labels,
         shadow=True,
         level="replay",
         replay_reason=reason,
@@ -133,7 +134,6 @@ def _layer(draft: LayerDraft, name: str, names: Names) -> Layer:
         )
     common["target"] = names.of(draft.target) if draft.target is not None else names.free(f"{name}.out")
     if draft.kind == "pool":
-        assert draft.window is not None
         return Pool(**common, window=draft.window, form=draft.pool_form)
     if draft.kind in ("attention", "hadamard"):
         return Attention(**common, heads=draft.heads, form="product" if draft.kind == "attention" else "hadamard")
@@ -141,7 +141,14 @@ def _layer(draft: LayerDraft, name: str, names: Names) -> Layer:
     weights = _pattern(draft.weights)
     if draft.kind == "linear":
         return Linear(**common, weights=weights, bias=None)
-    return Conv(**common, weights=weights, bias=None, window=draft.window, pooled=draft.pooled)
+    return Conv(**common, weights=weights, bias=None, window=written(draft), pooled=draft.pooled)
+
+
+def written(draft: LayerDraft) -> Window | None:
+    """A convolution's window as a trace holds it: None for the one that a square odd kernel has by itself."""
+    assert draft.weights is not None
+    side = draft.weights.shape[2]
+    return None if draft.window == Window(side, side, 1, side // 2, side // 2) and side % 2 else draft.window
 
 
 def _pattern(weights: NDArray[np.float64]) -> Weights:

@@ -1,5 +1,7 @@
 """The nodes of a recorded computation: what each tensor was made of, and the spikes that it held."""
 
+import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Content = Literal["binary", "integer", "real"]
+SAMPLED = 4093  # a prime, lest samples see some channels or positions only
 
 # Operations that move elements and compute nothing: run again on an array of places, they tell where each came from.
 MOVES = frozenset(
@@ -49,6 +52,17 @@ class Spikes:
             return Spikes("integer", shape, values.copy(), largest)
         return Spikes("binary", shape, np.packbits(values), largest)
 
+    def part(self, *index: int) -> NDArray[np.uint8]:
+        """uint8 of the last axes, at these positions of the first ones, without unpacking all the others."""
+        assert self.packed is not None
+        rest = self.shape[len(index) :]
+        size = math.prod(rest)
+        start = int(np.ravel_multi_index(index, self.shape[: len(index)])) * size
+        if self.content == "integer":
+            return self.packed[start : start + size].reshape(rest)
+        bits = np.unpackbits(self.packed[start // 8 : -(-(start + size) // 8)])
+        return bits[start % 8 : start % 8 + size].reshape(rest)
+
     def dense(self) -> NDArray[np.uint8]:
         """uint8 of the tensor's shape. Raises ValueError where the values were real."""
         if self.packed is None:
@@ -63,6 +77,22 @@ def _whole(flat: Tensor) -> bool:
     return flat.dtype == torch.bool or torch.equal(flat.to(torch.uint8).to(flat.dtype), flat)
 
 
+@dataclass(frozen=True)
+class Sample:
+    """A few of a layer's sums, kept so that its reading can be proved: every `step`-th of a row of its outcome."""
+
+    row: int
+    step: int
+    kept: Tensor
+
+    @staticmethod
+    def of(sums: Tensor) -> "tuple[Sample, ...]":
+        """Of the last row and two others: at most SAMPLED numbers each."""
+        rows = dict.fromkeys((len(sums) - 1, len(sums) // 2, len(sums) // 3))
+        step = -(-sums[0].numel() // SAMPLED) if len(sums) else 1
+        return tuple(Sample(row, step, sums[row].reshape(-1)[::step].clone()) for row in rows if len(sums))
+
+
 @dataclass(eq=False, repr=False)
 class Value:
     """A tensor as the recording knows it: not its numbers, but what made it.
@@ -71,6 +101,7 @@ class Value:
     function, arguments, keywords: the call, with Values in place of tensors that came from somewhere.
     output: which of the call's tensors this is.  path: of the module that was running.
     tensor: of inputs, parameters and constants.  module: of neurons.  spikes: where they were taken.
+    samples: of the sums of layers.  serial: grows with every value that is made.
     """
 
     op: str
@@ -83,7 +114,9 @@ class Value:
     tensor: Tensor | None = None
     module: torch.nn.Module | None = None
     spikes: Spikes | None = None
+    samples: tuple[Sample, ...] = ()
     note: dict[str, Any] = field(default_factory=dict)
+    serial: int = field(default_factory=itertools.count().__next__)
 
     def __repr__(self) -> str:
         return f"<{self.op} {list(self.shape)} in {self.path or '(root)'}>"
@@ -158,6 +191,8 @@ def evaluate(value: Value) -> Tensor:
 
 def _changes_nothing(value: Value) -> bool:
     first, second = value.arguments[:2]
+    if value.keywords.get("rounding_mode") is not None:
+        return False
     if not isinstance(first, Value) or first.fixed or tuple(first.shape) != tuple(value.shape):
         return False
     neutral = 1 if value.op in ("mul", "div") else 0
