@@ -31,7 +31,7 @@ from ..simulator.trace import (
 )
 from .selector import image_keys, random_scores
 
-BATCH = 64
+BATCH = 32
 _EXACT_FLOAT32 = 2**24  # below it float32 holds every integer, so a BLAS product is exact in any order
 
 Array = NDArray[Any]  # whole numbers [images, timesteps, tokens, channels]
@@ -174,13 +174,20 @@ class _Forward:
         product_bits = numerics.potential_bits + (DECAY_BITS if membrane.multiplies else 0)
         reach = max(numerics.accumulator_bits + numerics.fraction_bits, product_bits) + 1
         kind = np.int32 if reach <= 32 else np.int64
+        # Halved, and reset to 0, a potential stays below twice the largest charge; where that fits, none is clipped.
+        halves = membrane.decay == KEEP_HALF and membrane.reset_by is None
+        clips = not halves or numerics.accumulator_bits + numerics.fraction_bits >= numerics.potential_bits
         u = np.zeros((x.shape[0], *x.shape[2:]), kind)
-        spikes = np.empty((x.shape[0], numerics.timesteps, *x.shape[2:]), np.int32)
+        spikes = np.empty((x.shape[0], numerics.timesteps, *x.shape[2:]), np.uint8)
         for t in range(numerics.timesteps):
             charge = np.add(x[:, t if x.shape[1] > 1 else 0], bias, dtype=kind)
-            wide = _leaked(u, membrane) + (charge << numerics.fraction_bits)
-            u = np.clip(wide, -high, high - 1)
-            self.saturated += int(np.count_nonzero(u != wide))
+            charge <<= numerics.fraction_bits
+            charge += _leaked(u, membrane)
+            if clips:
+                u = np.clip(charge, -high, high - 1)
+                self.saturated += int(np.count_nonzero(u != charge))
+            else:
+                u = charge
             fired = u >= theta
             spikes[:, t] = fired
             if membrane.reset_by is None:
@@ -190,21 +197,23 @@ class _Forward:
         return spikes
 
     def _conv(self, layer: Conv) -> None:
-        dense = layer.weights.to_dense()
+        dense = layer.weights.to_dense().T  # [taps, inputs, outputs]
+        kind = _exact_kind(self.values[layer.source], dense.reshape(-1, dense.shape[-1]))
         # Tap by tap, so that no patches of the whole map lie in memory.
-        products = (exact_product(seen, dense[:, :, tap].T) for tap, seen in enumerate(self._windows(layer)))
-        sums = functools.reduce(_add_in_place, products)
+        windows = zip(self._windows(layer, kind), dense.astype(kind), strict=True)
+        sums = functools.reduce(_add_in_place, (_product(seen, matrix) for seen, matrix in windows))
+        sums = np.rint(sums, out=sums).astype(np.int32)
         if layer.pooled is not None:
             sums = functools.reduce(np.maximum, _seen(sums, layer.pooled, np.iinfo(sums.dtype).min))
         x = sums.reshape(*sums.shape[:2], -1, sums.shape[-1])
         self._store(layer, self._outputs(layer, x, layer.bias))
 
-    def _windows(self, layer: Conv | Pool) -> Iterator[Array]:
+    def _windows(self, layer: Conv | Pool, kind: Any = np.uint8) -> Iterator[Array]:
         """What each tap of a layer's window sees of its source, zeros around it: [images, timesteps, y, x, channels].
 
         tap = ky * kernel width + kx.
         """
-        source = self.values[layer.source]
+        source = self.values[layer.source].astype(kind, copy=False)
         _, height, width = self.network.shapes[layer.source]
         return _seen(source.reshape(*source.shape[:2], height, width, -1), layer.geometry, 0)
 
@@ -297,14 +306,22 @@ def _add_in_place(total: Array, more: Array) -> Array:
 
 
 def exact_product(values: NDArray[Any], matrix: NDArray[np.int8]) -> Array:
-    """int32[..., outputs] = values[..., inputs] @ matrix[inputs, outputs], exact, at the speed of BLAS.
+    """int32[..., outputs] = values[..., inputs] @ matrix[inputs, outputs], exact, at the speed of BLAS."""
+    kind = _exact_kind(values, matrix)
+    product = _product(values.astype(kind), matrix.astype(kind))
+    return np.rint(product, out=product).astype(np.int32)
 
-    Floats are used where no partial sum can reach the width at which they stop holding every integer.
-    """
-    bound = int(np.abs(matrix.astype(np.int64)).sum(0).max()) * int(np.abs(values).max(initial=0))
-    kind = np.float32 if bound < _EXACT_FLOAT32 else np.float64
-    flat = values.reshape(-1, values.shape[-1]).astype(kind) @ matrix.astype(kind)
-    return np.rint(flat).astype(np.int32).reshape(*values.shape[:-1], -1)
+
+def _product(values: NDArray[Any], matrix: NDArray[Any]) -> NDArray[Any]:
+    """values[..., inputs] @ matrix, in one call of BLAS."""
+    return (values.reshape(-1, values.shape[-1]) @ matrix).reshape(*values.shape[:-1], -1)
+
+
+def _exact_kind(values: NDArray[Any], matrix: NDArray[np.int8]) -> Any:
+    """A float type for values @ matrix[inputs, outputs] in which no partial sum can leave the integers it holds."""
+    largest = max(int(values.max(initial=0)), -int(values.min(initial=0)))
+    bound = largest * int(np.abs(matrix, dtype=np.int16).sum(0, dtype=np.int64).max())
+    return np.float32 if bound < _EXACT_FLOAT32 else np.float64
 
 
 def requantise(sums: NDArray[Any], requant: Requant) -> Array:

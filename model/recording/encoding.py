@@ -58,8 +58,8 @@ def read_spikes(context: Context, site: Site, operands: list[Value], source: Dra
     source.channels, source.height, source.width = size
     dense = np.zeros((context.streams.images, context.streams.timesteps, source.tokens, source.channels), np.uint8)
     for value, call in zip(operands, site.calls, strict=True):
-        assert value.spikes is not None
-        rows = value.spikes.dense().reshape(shape[0], source.channels, -1).transpose(0, 2, 1)
+        assert value.tensor is not None
+        rows = value.tensor.to(torch.uint8).numpy().reshape(shape[0], source.channels, -1).transpose(0, 2, 1)
         stack = context.places.stack(call)
         for row, image, time, token in zip(rows, image_of(stack), time_of(stack), tokens, strict=True):
             steps = slice(None) if time < 0 else slice(int(time), int(time) + 1)

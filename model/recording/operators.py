@@ -103,7 +103,7 @@ def _fused(context: Context, streams: list[Draft], channels: tuple[torch.Tensor,
         width,
         carriers,
         None,
-        Spikes.of(torch.from_numpy(dense)),
+        Spikes.pack(dense),
     )
     if any(maker is None for maker in makers) or len({maker.source for maker in makers if maker}) != 1:
         context.reason(layer.name, "q, k and v do not come from the same spikes")

@@ -70,7 +70,7 @@ def _fired(layer: LayerDraft, steps: range) -> Tensor:
     return fired
 
 
-def _drive(layer: LayerDraft, steps: range) -> tuple[Tensor, Tensor | float]:
+def _drive(layer: LayerDraft, steps: range) -> tuple[Tensor, float]:
     """float32[T, channels, height, width] of what neurons take in for the first image, and how sure that is."""
     maps = torch.stack([_map(layer.source, 0, step) for step in steps])
     if layer.kind == "attention":
@@ -83,7 +83,7 @@ def _drive(layer: LayerDraft, steps: range) -> tuple[Tensor, Tensor | float]:
     if layer.pooled is not None:
         pool = layer.pooled
         sums = F.max_pool2d(sums, (pool.height, pool.width), pool.stride, (pool.pad_y, pool.pad_x))
-    return sums, _bound(weight, bias, maps).max()
+    return sums, _bound(weight, bias, maps)
 
 
 def _of_gate(layer: LayerDraft, rule: Rule, fired: Tensor) -> int:
@@ -113,10 +113,10 @@ def _convolved(maps: Tensor, kernel: Tensor, bias: Tensor | None, layer: LayerDr
     return F.conv2d(maps, kernel, bias, window.stride, (window.pad_y, window.pad_x))
 
 
-def _bound(kernel: Tensor, bias: Tensor | None, given: Tensor) -> Tensor:
-    """float32[outputs …]: what float32 may lose of any sum of a layer."""
+def _bound(kernel: Tensor, bias: Tensor | None, given: Tensor) -> float:
+    """What float32 may lose of any sum of a layer."""
     added = kernel.abs().flatten(1).sum(1) * float(given.abs().max())
-    return _TOLERANCE * float((added if bias is None else added + bias.abs()).max()) * torch.ones(())
+    return _TOLERANCE * float((added if bias is None else added + bias.abs()).max())
 
 
 def _map(draft: Draft, image: int, step: int) -> Tensor:

@@ -40,11 +40,7 @@ def kind_of(value: Value) -> Kind:
     live = [parent for parent in value.parents if not parent.fixed]
     if value.op in ("bmm", "mm", "baddbmm") and len(live) > 1:
         return "product"
-    if (
-        value.op == "mul"
-        and len(live) == 2
-        and all(part.spikes is not None and part.spikes.content != "real" for part in live)
-    ):
+    if value.op == "mul" and len(live) == 2 and all(part.spiking for part in live):
         return "mask"
     return "other"
 

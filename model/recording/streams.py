@@ -84,27 +84,28 @@ class Streams:
         return self.found[carriers]
 
     def _make(self, values: list[Value], carriers: frozenset[Value], name: str) -> Draft:
-        contents = [value.spikes.content for value in values if value.spikes is not None]
         makers = {self.sites.of(carrier) for carrier in carriers}
         maker = makers.pop() if len(makers) == 1 else None
         if maker is not None and maker.kind == "neuron":
             values, name = maker.calls, maker.path
-            contents = [value.spikes.content for value in values if value.spikes is not None]
         elif maker is not None and maker.kind == "pool":
             name = maker.path or name
+        contents = [value.content for value in values if value.content is not None]
         summed = maker is None and any(is_sum(carrier, self.sites) for carrier in carriers)
         content: Content = (
             "real" if summed or "real" in contents or not contents else "integer" if "integer" in contents else "binary"
         )
         if content == "real":
             return Draft(name, "real", 0, 0, 0, carriers, maker)
-        parts = [(self.places.of(value), value) for value in values]
+        seen = [value.seen for value in values]
+        parts = [(self.places.of(value), value) for value in seen if value is not None]
         tokens, channels = (1 + max(layout.largest(field) for layout, _ in parts) for field in (token_of, channel_of))
         height, width = self._grid(min(carriers, key=lambda value: value.serial), tokens)
         dense = np.zeros((self.images, self.timesteps, tokens, channels), np.uint8)
         for layout, value in parts:
             _scatter(dense, layout, value)
-        return Draft(name, content, channels, height, width, carriers, maker, Spikes.of(torch.from_numpy(dense)))
+        spikes = Spikes.pack(dense) if content == "binary" else Spikes.of(torch.from_numpy(dense))
+        return Draft(name, content, channels, height, width, carriers, maker, spikes)
 
     def _grid(self, value: Value, tokens: int) -> tuple[int, int]:
         """Height and width of the map that the tokens are the positions of; one row where they never were a map."""

@@ -16,7 +16,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from ...simulator.errors import UserError
 from .known import is_neuron, spikes_of
 from .layout import Layout
-from .values import Sample, Spikes, Value
+from .values import Sample, Value
 
 # Whoever reads here meets a layer of the chip: its operands' values are looked at, and kept if they are spikes.
 READERS = {
@@ -89,7 +89,7 @@ class Tape(TorchDispatchMode):
             returned = returned[0]
         value = self._of.get(returned) if isinstance(returned, Tensor) else None
         if value is not None:
-            value.spikes = value.spikes or Spikes.of(returned)
+            value.take(returned)
             self.outputs.append(value)
 
     @contextlib.contextmanager
@@ -128,7 +128,7 @@ class Tape(TorchDispatchMode):
         parent = self._known(drive, path)
         spikes, states = spikes_of(output)
         value = Value("neuron", tuple(spikes.shape), path, arguments=(parent,), module=module)
-        value.spikes = Spikes.of(spikes)
+        value.take(spikes)
         self._of[spikes] = value
         self.values.append(value)
         for state in states:
@@ -163,8 +163,8 @@ class Tape(TorchDispatchMode):
             if not isinstance(operand, Tensor):
                 continue
             value = self._of.get(operand)
-            if value is not None and not value.fixed and value.spikes is None:
-                value.spikes = Spikes.of(operand)
+            if value is not None and not value.fixed:
+                value.take(operand)
                 if value.from_input and name not in _AVERAGE:
                     value.tensor = operand.detach()  # the images, whatever was done to them on the way
 

@@ -32,7 +32,7 @@ def _output(context: Context, value: Value) -> None:
     """Spikes that the model returns, or the mean of which it returns, are a stream though no layer reads them."""
     average = averaged(value)
     spikes = value if average is None else average.whole
-    if spikes.spikes is not None and spikes.spikes.content != "real" and not is_sum(spikes, context.sites):
+    if spikes.spiking and not is_sum(spikes, context.sites):
         context.streams.take([spikes], "out")
 
 

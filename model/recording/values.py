@@ -44,13 +44,19 @@ class Spikes:
         """Classify by value: what a tensor's type says of it does not matter."""
         shape = tuple(tensor.shape)
         flat = tensor.detach().reshape(-1)
-        if not _whole(flat[:4096]) or not _whole(flat):
+        fired = flat != 0
+        if _equal(fired, flat):
+            return Spikes.pack(fired.numpy().reshape(shape))
+        values = flat.to(torch.uint8)
+        if not _equal(values, flat):
             return Spikes("real", shape)
-        values = flat.to(torch.uint8).numpy()
-        largest = int(values.max(initial=0))
-        if largest > 1:
-            return Spikes("integer", shape, values.copy(), largest)
-        return Spikes("binary", shape, np.packbits(values), largest)
+        return Spikes("integer", shape, values.numpy().copy(), int(values.max()))
+
+    @staticmethod
+    def pack(spikes: NDArray[np.bool_] | NDArray[np.uint8]) -> "Spikes":
+        """Of what is known to be 0 or 1."""
+        packed = np.packbits(spikes.reshape(-1))
+        return Spikes("binary", spikes.shape, packed, int(packed.any()))
 
     def part(self, *index: int) -> NDArray[np.uint8]:
         """uint8 of the last axes, at these positions of the first ones, without unpacking all the others."""
@@ -72,9 +78,10 @@ class Spikes:
         return values.reshape(self.shape)
 
 
-def _whole(flat: Tensor) -> bool:
-    """Whether all values are integers from 0 to 255: those that a byte gives back."""
-    return flat.dtype == torch.bool or torch.equal(flat.to(torch.uint8).to(flat.dtype), flat)
+def _equal(whole: Tensor, flat: Tensor) -> bool:
+    """Whether numbers of a narrower type are the same; most real ones differ early."""
+    start = slice(0, 4096)
+    return torch.equal(whole[start].to(flat.dtype), flat[start]) and torch.equal(whole.to(flat.dtype), flat)
 
 
 @dataclass(frozen=True)
@@ -87,8 +94,8 @@ class Sample:
 
     @staticmethod
     def of(sums: Tensor) -> "tuple[Sample, ...]":
-        """Of the last row and two others: at most SAMPLED numbers each."""
-        rows = dict.fromkeys((len(sums) - 1, len(sums) // 2, len(sums) // 3))
+        """Of the last row and the middle one: at most SAMPLED numbers each."""
+        rows = dict.fromkeys((len(sums) - 1, len(sums) // 2))
         step = -(-sums[0].numel() // SAMPLED) if len(sums) else 1
         return tuple(Sample(row, step, sums[row].reshape(-1)[::step].clone()) for row in rows if len(sums))
 
@@ -147,9 +154,38 @@ class Value:
         return bool(self.note["fixed"])
 
     @property
+    def origin(self) -> "Value":
+        """The value of the same elements behind all moves that lose and repeat none of them."""
+        value = self
+        while value.moves:
+            live = [parent for parent in value.parents if not parent.fixed]
+            if len(live) != 1 or math.prod(live[0].shape) != math.prod(value.shape):
+                break
+            value = live[0]
+        return value
+
+    @property
+    def seen(self) -> "Value | None":
+        """The value whose spikes were taken of these elements, whichever view of them it is."""
+        found: Value | None = self.origin.note.get("seen")
+        return found
+
+    def take(self, tensor: Tensor) -> None:
+        """Take the spikes, unless they were taken of another view of the same elements."""
+        if self.seen is None:
+            self.spikes = Spikes.of(tensor)
+            self.origin.note["seen"] = self
+
+    @property
+    def content(self) -> Content | None:
+        """What its values are, where they were looked at."""
+        seen = self.seen
+        return None if seen is None or seen.spikes is None else seen.spikes.content
+
+    @property
     def spiking(self) -> bool:
         """Whether its values were looked at and are whole numbers from 0 to 255."""
-        return self.spikes is not None and self.spikes.content != "real"
+        return self.content in ("binary", "integer")
 
     @property
     def from_input(self) -> bool:
