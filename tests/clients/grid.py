@@ -19,6 +19,8 @@ def put_on_grid(model: nn.Module, density: float = 1.0) -> nn.Module:
             if module.bias is not None:
                 module.bias.data = torch.randint(-30, 31, module.bias.shape, generator=generator) / 64
         elif isinstance(module, NORMS):
+            module.weight.data.fill_(1.0)
+            module.bias.data.zero_()
             module.running_mean.zero_()
             module.running_var.fill_(1.0 - module.eps)
     return model.eval()

@@ -140,9 +140,9 @@ def test_replayed_spikes_and_operations_are_the_models_own():
     }
     modules = dict(model.named_modules())
     for path in ("stem.rpe_conv", "attention.0.proj_linear", "mlp.0.fc1", "mlp.0.fc2", "mlp.1.fc2"):
-        assert counted[path] == additions(modules[path], read[path]), path
+        assert counted[path] == additions(modules[path], read[path]) > 0, path
     fused = [additions(modules[f"attention.1.{part}_linear"], read[f"attention.1.{part}_linear"]) for part in "qkv"]
-    assert counted["attention.1.q_linear"] == sum(fused)
+    assert counted["attention.1.q_linear"] == sum(fused) > 0
 
 
 def test_single_step_neurons_are_called_step_by_step():
