@@ -4,6 +4,7 @@
 #   make figures  the demo, then the README's figures and tables from it
 #   make tickets  the result table of TICKETS (files or names, all of one data set: DATA) into model/tickets/results-DATA.json
 #   make tickets-table  the tables and figures about tickets in the READMEs, from those files; nothing is simulated
+#   make tickets-verify  every shipped ticket on two chips, spike by spike what its integer network gives, on 64 test images
 #   make bench    how fast it is: a table and out/bench.json, some minutes (ROWS="start two_processes" for some rows)
 #   make performance   the bench, then the README's table from it
 #   make oracle   the long comparison with the twin in Python: 5,000 cases, about an hour
@@ -22,7 +23,7 @@ EDITABLE := --no-build-isolation --config-settings editable_mode=strict
 SOURCES := find . \( -path './.?*' -o -path ./build -o -path ./$(OUT) -o -path ./tests -o -name '*.egg-info' -o -name __pycache__ \) \
 	-prune -o \( -name '*.py' -o -name '*.toml' -o -name '*.csv' -o -name '*.md' -o -name '*.safetensors' \) -print | sort
 
-.PHONY: install demo test test-clients bench performance oracle fuzz rtl lint figures tickets tickets-table clean
+.PHONY: install demo test test-clients bench performance oracle fuzz rtl lint figures tickets tickets-table tickets-verify clean
 install: .venv/.installed
 	@$(SOURCES) | cmp --silent - .venv/.sources || { $(PIP) install --no-deps $(EDITABLE) --editable . && $(SOURCES) > .venv/.sources; }
 
@@ -54,6 +55,17 @@ tickets: install
 tickets-table: install
 	@$(BIN)/python -m sparsespike.analysis.compare.readme README.md model/tickets/results-*.json
 	@$(BIN)/python -m sparsespike.analysis.compare.readme model/tickets/README.md model/tickets/results-*.json
+
+# Each name begins with its data set's; one whose data are not at hand ends the run.
+VERIFIED ?= 64
+tickets-verify: install
+	@mkdir -p $(OUT)/verify
+	@for data in digits fashion-mnist cifar10; do for ticket in model/tickets/$$data*.safetensors; do \
+		echo "$$ticket" && $(BIN)/sparsespike trace $$ticket --data $$data --images $(VERIFIED) --out $(OUT)/verify/trace.safetensors \
+		&& for chip in edge mesh16; do \
+			$(BIN)/sparsespike simulate $(OUT)/verify/trace.safetensors --hardware $$chip --verify --json $(OUT)/verify/report.json \
+				| grep verified || exit 1; \
+		done || exit 1; done || exit 1; done
 
 lint: install
 	$(BIN)/ruff check .

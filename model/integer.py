@@ -27,9 +27,9 @@ from ..simulator.trace import (
     Pool,
     Requant,
     Select,
-    Window,
 )
 from .selector import image_keys, random_scores
+from .windows import seen_by
 
 BATCH = 32
 _EXACT_FLOAT32 = 2**24  # below it float32 holds every integer, so a BLAS product is exact in any order
@@ -204,7 +204,7 @@ class _Forward:
         sums = functools.reduce(_add_in_place, (_product(seen, matrix) for seen, matrix in windows))
         sums = np.rint(sums, out=sums).astype(np.int32)
         if layer.pooled is not None:
-            sums = functools.reduce(np.maximum, _seen(sums, layer.pooled, np.iinfo(sums.dtype).min))
+            sums = functools.reduce(np.maximum, seen_by(sums, layer.pooled, np.iinfo(sums.dtype).min))
         x = sums.reshape(*sums.shape[:2], -1, sums.shape[-1])
         self._store(layer, self._outputs(layer, x, layer.bias))
 
@@ -215,7 +215,7 @@ class _Forward:
         """
         source = self.values[layer.source].astype(kind, copy=False)
         _, height, width = self.network.shapes[layer.source]
-        return _seen(source.reshape(*source.shape[:2], height, width, -1), layer.geometry, 0)
+        return seen_by(source.reshape(*source.shape[:2], height, width, -1), layer.geometry, 0)
 
     def _linear(self, layer: Linear) -> None:
         x = exact_product(self.values[layer.source], layer.weights.to_dense()[:, :, 0].T)
@@ -279,18 +279,6 @@ class _Forward:
     def _head(self, layer: Head) -> None:
         total = (self.values[layer.source].sum(1) * self.mask[:, :, None]).sum(1)  # [images, channels]
         self.logits = total.astype(np.int64) @ layer.weights.to_dense()[:, :, 0].T.astype(np.int64) + layer.bias
-
-
-def _seen(maps: Array, window: Window, around: int) -> Iterator[Array]:
-    """What each tap of a window sees of maps [images, timesteps, y, x, channels] that lie among values `around`."""
-    rows, columns = window.outputs(*maps.shape[2:4])
-    pads = (0, 0), (0, 0), (window.pad_y, window.pad_y), (window.pad_x, window.pad_x), (0, 0)
-    grid = np.pad(maps, pads, constant_values=around)
-    for ky in range(window.height):
-        for kx in range(window.width):
-            down = slice(ky, ky + (rows - 1) * window.stride + 1, window.stride)
-            right = slice(kx, kx + (columns - 1) * window.stride + 1, window.stride)
-            yield grid[:, :, down, right]
 
 
 def _leaked(u: NDArray[Any], membrane: Membrane) -> NDArray[Any]:

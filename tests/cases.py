@@ -337,3 +337,15 @@ def _attention(rng, builder, name, fused, heads):
     if builder.style.neuron == "relu":
         return builder.attention(name, fused, heads, order=pick(rng, None, "qk_first", "kv_first"))
     return pick(rng, builder.attention, builder.masked_attention)(name, fused, heads)
+
+
+def any_window(rng, height, width, most):
+    """A window that fits the map; every sort of stride and padding, rectangular ones too."""
+
+    def side(size):
+        kernel = int(rng.integers(1, most + 1))
+        pads = [pad for pad in range(kernel) if pad <= size and kernel <= size + 2 * pad]
+        return (kernel, int(rng.choice(pads))) if pads else (1, 0)
+
+    (kernel_y, pad_y), (kernel_x, pad_x) = side(height), side(width)
+    return Window(kernel_y, kernel_x, int(rng.integers(1, 4)), pad_y, pad_x)

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from cases import chip_with
+from cases import any_window, chip_with
 from handmade import neurons_of, silence, trace_of
 from sparsespike.model.integer import IntegerNetwork
 from sparsespike.simulator.builder import Builder, Style
@@ -23,18 +23,6 @@ SEEDS = range(60)
 UNPOOLED = "c087e392bbf648adc71aceabfada63352205f2a5baeac217d62a706d9f7a1873"  # from before sums could be pooled
 
 
-def any_window(rng, height, width, most=4):
-    """A window that fits the map; every sort of stride and padding, rectangular ones too."""
-
-    def side(size):
-        kernel = int(rng.integers(1, most + 1))
-        pads = [pad for pad in range(kernel) if pad <= size and kernel <= size + 2 * pad]
-        return (kernel, int(rng.choice(pads))) if pads else (1, 0)
-
-    (kernel_y, pad_y), (kernel_x, pad_x) = side(height), side(width)
-    return Window(kernel_y, kernel_x, int(rng.integers(1, 4)), pad_y, pad_x)
-
-
 @cache
 def network(seed):
     """Spikes or pixels through two convolutions that pool their sums, and neurons of several kinds; three timesteps."""
@@ -47,8 +35,8 @@ def network(seed):
         stream = builder.spikes("given", rng.integers(0, 4, (2, 3, size[0] * size[1], 2)), *size)
     for name, channels in (("first", 3), ("second", 4)):
         builder.membrane(*[(128, 0), (256, 256), (200, 90)][seed % 3])
-        window = any_window(rng, *size)
-        pooled = any_window(rng, *window.outputs(*size))
+        window = any_window(rng, *size, 4)
+        pooled = any_window(rng, *window.outputs(*size), 4)
         stream = builder.conv(name, stream, channels, window, pooled=pooled)
         size = pooled.outputs(*window.outputs(*size))
     builder.count()
@@ -151,9 +139,9 @@ def geometry(seed):
     """(height, width, window, pooled, outputs of the window, outputs that each pooled one reads)."""
     rng = np.random.default_rng([13, seed])
     height, width = (int(side) for side in rng.integers(1, 9, 2))
-    window = any_window(rng, height, width)
+    window = any_window(rng, height, width, 4)
     made = window.outputs(height, width)
-    pooled = any_window(rng, *made)
+    pooled = any_window(rng, *made, 4)
     return height, width, window, pooled, looked_at(height, width, window), looked_at(*made, pooled)
 
 

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from cases import chip_with
+from cases import any_window, chip_with
 from sparsespike.model.integer import IntegerNetwork
 from sparsespike.simulator.builder import Builder, Style
 from sparsespike.simulator.engine import run
@@ -20,18 +20,6 @@ from torch.nn import functional as F
 SEEDS = range(60)
 
 
-def any_window(rng, height, width, most=5):
-    """A window that fits the map; every sort of stride and padding, rectangular ones too."""
-
-    def side(size):
-        kernel = int(rng.integers(1, most + 1))
-        pads = [pad for pad in range(kernel) if pad <= size and kernel <= size + 2 * pad]
-        return (kernel, int(rng.choice(pads))) if pads else (1, 0)
-
-    (kernel_y, pad_y), (kernel_x, pad_x) = side(height), side(width)
-    return Window(kernel_y, kernel_x, int(rng.integers(1, 4)), pad_y, pad_x)
-
-
 @cache
 def network(seed):
     """Spikes or pixels through a convolution, a pool, another convolution and, half of the time, a whole map; T = 1."""
@@ -42,10 +30,10 @@ def network(seed):
         stream = builder.pixels(2, height, width)
     else:
         stream = builder.spikes("given", rng.integers(0, 4, (2, 1, height * width, 2)), height, width)
-    stream = builder.conv("first", stream, 3, any_window(rng, height, width))
+    stream = builder.conv("first", stream, 3, any_window(rng, height, width, 5))
     form = "sum" if seed % 2 else "max"
     stream = builder.pool("pool", stream, form=form, window=any_window(rng, *size(builder, stream), most=3))
-    stream = builder.conv("second", stream, 4, any_window(rng, *size(builder, stream)))
+    stream = builder.conv("second", stream, 4, any_window(rng, *size(builder, stream), 5))
     if rng.random() < 0.5:
         builder.conv("whole", stream, 5, Window(*size(builder, stream)))
     builder.count()
@@ -164,7 +152,7 @@ def looked_at(height, width, window):
 def test_tables_of_taps_are_what_windows_look_at(seed):
     rng = np.random.default_rng(seed)
     height, width = (int(side) for side in rng.integers(1, 9, 2))
-    window = any_window(rng, height, width)
+    window = any_window(rng, height, width, 5)
     taps, found = find_taps(height, width, window), looked_at(height, width, window)
     met = {
         (token, tap, int(taps.base[token] + taps.reach[border, tap]))
@@ -181,7 +169,7 @@ def test_no_more_outputs_are_open_than_the_rule_says(seed):
     """Inputs of successive maps come one after the other: each output from the first that it sees to the last."""
     rng = np.random.default_rng(seed)
     height, width = (int(side) for side in rng.integers(1, 9, 2))
-    window, contexts = any_window(rng, height, width), int(rng.integers(1, 9))
+    window, contexts = any_window(rng, height, width, 5), int(rng.integers(1, 9))
     spans = [(min(inputs.values()), max(inputs.values())) for inputs in looked_at(height, width, window)]
     tokens, maps_in_flight = height * width, range(2 + contexts)
     most = max(

@@ -1,11 +1,14 @@
 """Pools: their windows, and what they do to sums that have not reached their neurons yet."""
 
+import functools
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ...simulator.trace import Window
+from ..windows import seen_by
 from .drafts import LayerDraft
 from .streams import Draft
 from .values import Value
@@ -62,16 +65,10 @@ def summed(source: Draft, window: Window) -> NDArray[np.uint8]:
 
     Average pooling but for its division, which the next layer's scale does.
     """
-    rows, columns = window.outputs(source.height, source.width)
     dense = source.dense
     maps = dense.reshape(*dense.shape[:2], source.height, source.width, -1)
-    total = np.zeros((*maps.shape[:2], rows, columns, maps.shape[-1]), np.uint8)
-    for y in range(window.height):
-        for x in range(window.width):
-            down = slice(y, y + (rows - 1) * window.stride + 1, window.stride)
-            right = slice(x, x + (columns - 1) * window.stride + 1, window.stride)
-            total += maps[:, :, down, right]
-    return total.reshape(*maps.shape[:2], rows * columns, -1)
+    total = functools.reduce(np.add, seen_by(maps, window, 0))
+    return total.reshape(*dense.shape[:2], -1, maps.shape[-1])
 
 
 def pool_sums(layer: LayerDraft, pool: Value) -> bool:
