@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_nets import TIMESTEPS, Folded, image, images, on_grid, stream_rows
 from sparsespike import UserError, capture, load_chip, simulate
 from sparsespike.model.calibrate import calibrate
 from sparsespike.model.config import SpikformerConfig
@@ -16,38 +17,6 @@ from sparsespike.model.spikformer import Spikformer
 from sparsespike.model.ticket import load_ticket
 from sparsespike.model.tickets import shipped
 from torch import nn
-
-TIMESTEPS = 4
-
-
-class Folded(nn.Module):
-    """Stateless layers on [T, B, …]: time folded into the batch and back."""
-
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.inner = nn.Sequential(*layers)
-
-    def forward(self, x):
-        return self.inner(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-
-
-def on_grid(module: nn.Module, seed: int = 0, density: float = 1.0) -> nn.Module:
-    """Weights k / 64, each channel's largest 127 / 64: what 8 bits hold exactly, so that integers lose nothing."""
-    generator = torch.Generator().manual_seed(seed)
-    weight = torch.randint(-127, 128, module.weight.shape, generator=generator).float()
-    weight *= torch.rand(weight.shape, generator=generator) < density
-    weight.flatten(1)[:, 0] = 127.0
-    module.weight.data = weight / 64
-    if module.bias is not None:
-        module.bias.data = torch.randint(-30, 31, module.bias.shape, generator=generator).float() / 64
-    return module
-
-
-def image(*shape: int, seed: int = 5) -> torch.Tensor:
-    """Pixels k / 128 of which the largest is 127 / 128."""
-    pixels = torch.randint(0, 128, shape, generator=torch.Generator().manual_seed(seed)).float()
-    pixels.view(-1)[0] = 127.0
-    return pixels / 128
 
 
 class PlainNeuron(nn.Module):
@@ -73,10 +42,6 @@ def network(neuron=LIF, **other: nn.Module) -> nn.Sequential:
     ).eval()
 
 
-def images(count: int = 3) -> torch.Tensor:
-    return image(count, 2, 10, 8).expand(TIMESTEPS, -1, -1, -1, -1).contiguous()
-
-
 def own_spikes(model: nn.Sequential, inputs: torch.Tensor) -> list[np.ndarray]:
     """Spikes behind every neuron, as the model's own forward pass gives them: uint8[B, T, tokens, C]."""
     found = []
@@ -88,12 +53,6 @@ def own_spikes(model: nn.Sequential, inputs: torch.Tensor) -> list[np.ndarray]:
                 rows = x.flatten(3) if x.ndim > 3 else x[..., None]
                 found.append(rows.permute(1, 0, 3, 2).to(torch.uint8).numpy())
     return found
-
-
-def stream_rows(trace, name: str) -> np.ndarray:
-    stream = trace.streams[name]
-    shape = trace.images, trace.numerics.timesteps, stream.tokens, stream.channels
-    return stream.events.to_dense(stream.channels).reshape(shape)
 
 
 def test_integers_fire_exactly_as_the_model_where_eight_bits_hold_its_weights():

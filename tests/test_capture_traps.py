@@ -4,39 +4,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_nets import TIMESTEPS, Folded, Net, image, images, linear, on_grid, spikes, stream_rows
 from sparsespike import UserError, capture, load_chip, simulate
 from sparsespike.model.neuron import LIF
 from sparsespike.model.recording import synapses
 from sparsespike.model.recording.streams import Seen, seen_as_rows
-from test_capture import TIMESTEPS, Folded, image, images, on_grid, stream_rows
 from torch import nn
-
-
-def spikes(*shape: int, seed: int = 3) -> torch.Tensor:
-    return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.4).float()
 
 
 def varied(count: int, seed: int = 7) -> torch.Tensor:
     """Factors 1/2, 1 and 2, no two neighbours alike: what eight bits lose nothing by."""
     return torch.tensor([0.5, 1.0, 2.0])[(torch.arange(count) + seed) % 3]
-
-
-class Net(nn.Module):
-    """A model of one function: `run(self, x)` with the layers that it is given."""
-
-    def __init__(self, run, **layers: nn.Module) -> None:
-        super().__init__()
-        self.run = run
-        for name, layer in layers.items():
-            setattr(self, name, layer)
-        self.eval()
-
-    def forward(self, x):
-        return self.run(self, x)
-
-
-def linear(inputs: int, outputs: int, seed: int = 1, bias: bool = True) -> nn.Module:
-    return on_grid(nn.Linear(inputs, outputs, bias=bias), seed)
 
 
 def forward(model: nn.Module, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -97,7 +75,8 @@ def test_factors_follow_channels_through_a_transposition_and_heads():
     model = Net(run, first=linear(5, 6, 1), second=linear(6, 4, 2), fire=LIF(), second_fire=LIF())
     model.register_buffer("by_head", torch.tensor([0.5, 1.0])[:, None, None])
     model.register_buffer("within", torch.tensor([2.0, 1.0, 0.5]))
-    exact(model, spikes(TIMESTEPS, 2, 7, 5))
+    trace = exact(model, spikes(TIMESTEPS, 2, 7, 5))
+    assert [layer.weights.output_channels for layer in trace.layers] == [6, 4]
 
 
 def test_a_batch_norm_over_tokens_is_none_over_channels():
@@ -193,7 +172,8 @@ def test_weights_that_serve_two_layers():
     def run(self, x):
         return self.fire_b(self.both(self.fire_a(self.both(x))))
 
-    exact(Net(run, both=linear(6, 6), fire_a=LIF(), fire_b=LIF()), spikes(TIMESTEPS, 2, 6))
+    trace = exact(Net(run, both=linear(6, 6), fire_a=LIF(), fire_b=LIF()), spikes(TIMESTEPS, 2, 6))
+    assert [layer.name for layer in trace.layers] == ["both", "both.2"]
 
 
 def test_input_that_two_layers_see_in_two_ways():
