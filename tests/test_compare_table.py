@@ -243,7 +243,7 @@ def test_panels_of_the_ladder_are_means_and_standard_errors(drawn: list[Row], re
     figure = compare_figures.ladder(series_of(drawn), results)
     titles = [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes]
     assert [title.split("\n")[0] for title in titles] == ["all tokens", "keep 0.7"]
-    assert "0.0 to 92.0 % pruned, mean of 1 to 2 seeds" in titles[1]
+    assert "0.0 to 92.0 % pruned\nmean of 1 to 2 seeds" in titles[1]
     panel = figure.axes[1]
     (line,) = [line for line in panel.lines if line.get_marker() == "o"]
     assert np.round(np.column_stack(line.get_data()), 9).tolist() == [[31.0, 98.0], [25.0, 96.0], [21.0, 92.0]]

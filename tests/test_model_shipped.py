@@ -13,7 +13,16 @@ from sparsespike.model.tickets import ALIASES, SHIPPED, find, shipped
 from sparsespike.simulator.errors import UserError
 
 FILES = [name for name in SHIPPED if name not in ALIASES]
-LADDER = [name for name in FILES if re.fullmatch(r"digits-keep[\d.]+-seed1-round\d+", name)]
+_ROUND = re.compile(r"digits-(?:keep([\d.]+)|rate|random|ann-keep([\d.]+))-seed(\d)-round(\d+)")
+LADDER = [name for name in FILES if name.startswith("digits-")]
+TOKENS = {
+    "1.0": (64, 64, 64, 64),
+    "0.9": (64, 57, 51, 46),
+    "0.8": (64, 51, 40, 32),
+    "0.7": (64, 44, 31, 21),
+    "0.6": (64, 38, 23, 13),
+    "0.5": (64, 32, 16, 8),
+}
 
 
 def test_names_and_size():
@@ -44,13 +53,22 @@ def test_a_ticket_says_how_it_was_made_and_is_what_it_says(name):
 @pytest.mark.parametrize("name", LADDER)
 def test_the_ladder_prunes_a_quarter_of_the_survivors_per_round(name):
     ticket = load_ticket(shipped(name))
-    keep, number = re.fullmatch(r"digits-keep([\d.]+)-seed1-round(\d+)", name).groups()
+    keep, twin, seed, number = _ROUND.fullmatch(name).groups()
     left = ticket.prunable
     for _ in range(int(number)):
         left -= int(0.25 * left)
     assert ticket.prunable - ticket.zeros == left
-    assert ticket.provenance["round"] == str(int(number))
-    assert ticket.kept_tokens == {"1.0": (64, 64, 64, 64), "0.7": (64, 44, 31, 21)}[keep]
+    assert (ticket.provenance["round"], ticket.provenance["seed"]) == (str(int(number)), seed)
+    assert ticket.kept_tokens == TOKENS[keep or twin or "0.7"]
+
+
+def test_what_is_shipped_of_digits():
+    """Three whole ladders, and at round 9 every keep ratio and every selector."""
+    ladders = {f"digits-keep0.7-seed{seed}-round{number:02}" for seed in range(3) for number in range(12)}
+    others = {f"digits-keep{keep}-seed1-round09" for keep in (1.0, 0.9, 0.8, 0.6, 0.5)}
+    others |= {f"digits-{form}-seed1-round09" for form in ("rate", "random")}
+    twins = {"digits-ann-keep1.0-seed1-round00", "digits-ann-keep0.7-seed1-round09"}
+    assert set(LADDER) == ladders | others | twins | {"digits-keep1.0-seed1-round00"}
 
 
 def test_the_ladder_reaches_ninety_five_per_cent():
@@ -63,9 +81,26 @@ def recorded(name):
     return float(load_ticket(shipped(name)).provenance["integer_test_accuracy"])
 
 
-def test_a_tenth_of_the_weights_is_as_good_as_all_to_a_point():
-    assert recorded("digits") >= recorded("digits-dense") - 0.01
-    assert recorded("digits-pruned") >= recorded("digits-dense") - 0.01
+@pytest.mark.parametrize("seed", range(3))
+def test_a_tenth_of_the_weights_is_as_good_as_all_to_a_point(seed):
+    ladder = f"digits-keep0.7-seed{seed}-round"
+    assert recorded(f"{ladder}09") >= recorded(f"{ladder}00") - 0.01
+
+
+def test_so_are_tickets_of_other_keeps_and_selectors():
+    dense = recorded("digits-dense")
+    for name in LADDER:
+        if name.endswith("seed1-round09"):
+            assert recorded(name) >= dense - 0.01, name
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name not in LADDER])
+def test_larger_networks_have_lost_nine_tenths_of_their_weights(name):
+    assert load_ticket(shipped(name)).sparsity >= 0.9
+
+
+def test_fashion_mnist_is_recognised():
+    assert recorded("fashion-mnist") >= 0.88
 
 
 @pytest.mark.slow

@@ -248,7 +248,7 @@ def _label(series: Series) -> str:
     counts = sorted({len(step.rows) for step in series.steps})
     first, last = (percent_pruned(step.ticket.pruned) for step in (series.steps[0], series.steps[-1]))
     pruned = first if len(series.steps) == 1 else f"{first.removesuffix(' %')} to {last}"
-    return f"{series.name}\n{pruned} pruned" + (f", mean of {_range(counts)} seeds" if counts[-1] > 1 else "")
+    return f"{series.name}\n{pruned} pruned" + (f"\nmean of {_range(counts)} seeds" if counts[-1] > 1 else "")
 
 
 def _range(counts: Sequence[int]) -> str:
