@@ -15,12 +15,13 @@ from .recording.drafts import Reading
 from .recording.exact import UnlikeError, derive
 from .recording.exact_trace import exact
 from .recording.fields import NotFollowedError
-from .recording.known import is_neuron, remembers, single_step, states_of
+from .recording.known import remembers
 from .recording.layout import input_layout
 from .recording.own import own_trace
 from .recording.places import Places
 from .recording.read import read
 from .recording.sites import Sites
+from .recording.states import called_stepwise, states_kept
 from .recording.tape import Tape
 from .recording.trace import replay
 from .spikformer import Spikformer
@@ -49,7 +50,7 @@ def capture(
     inputs: float32, with batch (image) axis 0 but for time. time_axis: of `inputs`, None where the model makes time
     itself, as the official Spikformer does.
     step_by_step: call the model once per timestep with inputs[t], as snnTorch and single-step spikingjelly have it;
-    None finds out from the neurons.
+    None finds out, by the neurons and one image.
     unsupported: operations that the chip has no counterpart for (softmax, layer normalisation, …) are refused, or
     counted as work of the `host`.
     labels: of the images, for accuracy.
@@ -62,9 +63,10 @@ def capture(
     _check(model, inputs, time_axis, unsupported, level)
     images = inputs.shape[1 if time_axis is not None and time_axis % inputs.ndim == 0 else 0]
     known = _known(labels, images)
-    stepwise = single_step(model) if step_by_step is None else step_by_step
-    if stepwise and time_axis is None:
-        raise UserError("time_axis = None, but the model takes one timestep per call: give inputs a time axis (expand)")
+    if step_by_step and time_axis is None:
+        raise UserError("step_by_step = True, but time_axis = None: there is no axis to take the steps along")
+    with _said(model, inputs):
+        stepwise = called_stepwise(model, inputs, time_axis) if step_by_step is None else step_by_step
     if isinstance(model, Spikformer) and model.predictor and level != "replay":
         if time_axis is not None:
             raise UserError(f"time_axis = {time_axis}, but this network makes time itself: time_axis=None")
@@ -98,20 +100,25 @@ def _read(tape: Tape, images: int, refuse: bool) -> tuple[Reading, int]:
     except NotFollowedError as error:
         where = error.value.path or "(root)"
         raise UserError(
-            f"module {where!r}: after {error.value.op} it cannot be told which neuron an element belongs to (it "
-            "depends on the data, or mixes images or timesteps)"
+            f"module {where!r}: behind {error.value.op} it cannot be told which neuron an element belongs to: capture "
+            "does not follow that operation, or it depends on the data, or mixes images or timesteps"
         ) from None
 
 
 def _known(labels: Sequence[int] | NDArray[np.integer] | None, images: int) -> NDArray[np.int64] | None:
     if labels is None:
         return None
-    given = np.asarray(labels)
+    try:
+        given = np.asarray(labels)
+    except ValueError:
+        raise UserError("labels: need one integer per image") from None
     if given.shape != (images,):
         count = f"{len(given)} of them" if given.ndim == 1 else f"shape {given.shape}"
         raise UserError(f"labels: {count}, but the inputs hold {images} images")
     if not np.issubdtype(given.dtype, np.integer):
         raise UserError(f"labels: {given.dtype}, need integers")
+    if given.min(initial=0) < 0:
+        raise UserError(f"labels: {given.min()}, need 0 or more")
     return given.astype(np.int64)
 
 
@@ -127,7 +134,7 @@ def _check(model: nn.Module, inputs: Tensor, time_axis: int | None, unsupported:
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         _check_tensor(name, tensor)
     for name, module in model.named_modules():
-        if is_neuron(module) and remembers(module):
+        if remembers(module):
             raise UserError(
                 f"module {name or '(root)'!r}: its state is not reset, it still holds potentials of an earlier run; "
                 "reset it first (spikingjelly: functional.reset_net(model), snnTorch: utils.reset(model))"
@@ -136,6 +143,8 @@ def _check(model: nn.Module, inputs: Tensor, time_axis: int | None, unsupported:
 
 
 def _check_tensor(name: str, tensor: Tensor) -> None:
+    if nn.parameter.is_lazy(tensor):
+        raise UserError(f"{name}: has no shape yet; run the model once on its inputs first")
     if tensor.device.type != "cpu":
         raise UserError(f"{name}: lies on {tensor.device}; move the model first: model.cpu()")
     if tensor.dtype.is_floating_point and tensor.dtype != torch.float32:
@@ -149,6 +158,12 @@ def _check_tensor(name: str, tensor: Tensor) -> None:
 def _check_inputs(inputs: Tensor, time_axis: int | None) -> None:
     if not isinstance(inputs, Tensor):
         raise UserError(f"inputs: {type(inputs).__name__}, needs a torch tensor")
+    if torch.is_inference_mode_enabled() or inputs.is_inference():
+        raise UserError(
+            "torch.inference_mode() hides what a model does; call capture outside of it, on ordinary tensors"
+        )
+    if inputs.layout != torch.strided or inputs.is_quantized:
+        raise UserError(f"inputs: {inputs.layout}, need a dense tensor: inputs.to_dense()")
     if inputs.device.type != "cpu" or inputs.dtype != torch.float32:
         raise UserError(
             f"inputs: {_plain(inputs.dtype)} on {inputs.device}, needs float32 on cpu: inputs.float().cpu()"
@@ -159,6 +174,8 @@ def _check_inputs(inputs: Tensor, time_axis: int | None) -> None:
     if inputs.ndim < needed:
         axes = "images" if time_axis is None else "time, images"
         raise UserError(f"inputs: shape {tuple(inputs.shape)}, needs at least {needed} axes ({axes}, …)")
+    if time_axis is not None and type(time_axis) is not int:
+        raise UserError(f"time_axis = {time_axis!r}, needs an axis number, or None")
     if time_axis is not None and not -inputs.ndim <= time_axis < inputs.ndim:
         raise UserError(f"time_axis = {time_axis}, but the inputs have axes 0 to {inputs.ndim - 1}")
 
@@ -169,7 +186,7 @@ def _plain(dtype: torch.dtype) -> str:
 
 def _record(model: nn.Module, inputs: Tensor, time_axis: int | None, stepwise: bool) -> Tape:
     tape = Tape(model)
-    with _states_kept(model), _said(model, inputs):
+    with states_kept(model), _said(model, inputs):
         if time_axis is None:
             tape.input(inputs, input_layout(inputs.shape, None, None))
             tape.run(inputs)
@@ -181,18 +198,6 @@ def _record(model: nn.Module, inputs: Tensor, time_axis: int | None, stepwise: b
                 tape.input(part, input_layout(part.shape, None, step))
                 tape.run(part)
     return tape
-
-
-@contextlib.contextmanager
-def _states_kept(model: nn.Module) -> Iterator[None]:
-    """Put the states of known neurons back behind the run, so that a second one finds them as the first did."""
-    before = [(module, states_of(module)) for module in model.modules() if is_neuron(module)]
-    try:
-        yield
-    finally:
-        for module, states in before:
-            for name, state in states.items():
-                setattr(module, name, state)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 import numpy as np
 import torch
+from sparsespike import capture, load_chip, simulate
+from sparsespike.model.neuron import LIF
 from torch import nn
 
 TIMESTEPS = 4
@@ -67,3 +69,32 @@ class Net(nn.Module):
 
 def linear(inputs: int, outputs: int, seed: int = 1, bias: bool = True) -> nn.Module:
     return on_grid(nn.Linear(inputs, outputs, bias=bias), seed)
+
+
+def forward(model: nn.Module, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Spikes of every neuron by its path: [T, B, …], as the model's own pass gives them."""
+    found = {}
+    hooks = [
+        module.register_forward_hook(lambda module, given, out, path=path: found.setdefault(path, out.clone()))
+        for path, module in model.named_modules()
+        if isinstance(module, LIF)
+    ]
+    with torch.no_grad():
+        model(inputs)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def exact(model: nn.Module, inputs: torch.Tensor, time_axis: int | None = 0):
+    """Its trace, of which every neuron fires as the model's did: `rows` of them are [T, B, tokens, channels]."""
+    trace = capture(model, inputs, time_axis)
+    assert trace.level == "exact", trace.replay_reason
+    assert float(trace.provenance["spikes_as_in_the_model"]) == 1.0
+    own = forward(model, inputs)
+    assert all(part.any() and not part.all() for part in own.values())
+    for path, part in own.items():
+        rows = part if part.ndim == 4 else part[:, :, None]
+        assert np.array_equal(stream_rows(trace, path), rows.permute(1, 0, 2, 3).to(torch.uint8).numpy()), path
+    simulate(trace, load_chip("edge"), verify=True)
+    return trace

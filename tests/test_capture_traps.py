@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_nets import TIMESTEPS, Folded, Net, image, images, linear, on_grid, spikes, stream_rows
-from sparsespike import UserError, capture, load_chip, simulate
+from small_nets import TIMESTEPS, Folded, Net, exact, forward, image, images, linear, on_grid, spikes, stream_rows
+from sparsespike import UserError, capture
 from sparsespike.model.neuron import LIF
 from sparsespike.model.recording import synapses
 from sparsespike.model.recording.streams import Seen, seen_as_rows
@@ -15,35 +15,6 @@ from torch import nn
 def varied(count: int, seed: int = 7) -> torch.Tensor:
     """Factors 1/2, 1 and 2, no two neighbours alike: what eight bits lose nothing by."""
     return torch.tensor([0.5, 1.0, 2.0])[(torch.arange(count) + seed) % 3]
-
-
-def forward(model: nn.Module, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Spikes of every neuron by its path: [T, B, …], as the model's own pass gives them."""
-    found = {}
-    hooks = [
-        module.register_forward_hook(lambda module, given, out, path=path: found.setdefault(path, out.clone()))
-        for path, module in model.named_modules()
-        if isinstance(module, LIF)
-    ]
-    with torch.no_grad():
-        model(inputs)
-    for hook in hooks:
-        hook.remove()
-    return found
-
-
-def exact(model: nn.Module, inputs: torch.Tensor, time_axis: int | None = 0):
-    """Its trace, of which every neuron fires as the model's did: `rows` of them are [T, B, tokens, channels]."""
-    trace = capture(model, inputs, time_axis)
-    assert trace.level == "exact", trace.replay_reason
-    assert float(trace.provenance["spikes_as_in_the_model"]) == 1.0
-    own = forward(model, inputs)
-    assert all(part.any() and not part.all() for part in own.values())
-    for path, part in own.items():
-        rows = part if part.ndim == 4 else part[:, :, None]
-        assert np.array_equal(stream_rows(trace, path), rows.permute(1, 0, 2, 3).to(torch.uint8).numpy()), path
-    simulate(trace, load_chip("edge"), verify=True)
-    return trace
 
 
 # --- factors between sums and neurons
@@ -191,48 +162,6 @@ def test_input_that_two_layers_see_in_two_ways():
     as_map, as_row = (stream_rows(trace, layer.source) for layer in trace.layers)
     assert np.array_equal(as_map, inputs.flatten(3).permute(1, 0, 3, 2).to(torch.uint8).numpy())
     assert np.array_equal(as_row, inputs.flatten(2).permute(1, 0, 2)[:, :, None].to(torch.uint8).numpy())
-
-
-# --- readouts
-
-
-@pytest.mark.parametrize("mean", [True, False], ids=["mean", "every timestep"])
-def test_a_linear_readout_of_the_last_spikes_is_the_head(mean):
-    def run(self, x):
-        sums = self.head(self.fire(self.first(x)))
-        return sums.mean(0) if mean else sums
-
-    model, inputs = Net(run, first=linear(5, 6, 1), head=linear(6, 4, 2), fire=LIF()), spikes(TIMESTEPS, 3, 5)
-    trace = exact(model, inputs)
-    assert type(trace.layers[-1]).__name__ == "Head"
-    with torch.no_grad():
-        logits = model(inputs) if mean else model(inputs).mean(0)
-    # weights k/64 under a scale of their own: the same numbers but for that scale
-    scale = trace.logits[0, 0] / float(logits[0, 0])
-    assert np.allclose(trace.logits, scale * logits.numpy(), rtol=1e-5)
-
-
-@pytest.mark.parametrize("inside", ["sum", "mean"])
-def test_biases_of_a_head_count_as_often_as_the_model_adds_them(inside):
-    def run(self, x):
-        fired = self.fire(self.first(x))
-        return self.head(fired.sum(2) if inside == "sum" else fired.mean(2)).mean(0)
-
-    model, inputs = Net(run, first=linear(5, 6, 1), head=linear(6, 4, 2), fire=LIF()), spikes(TIMESTEPS, 3, 7, 5)
-    trace = exact(model, inputs)
-    with torch.no_grad():
-        logits = model(inputs).numpy()
-    scale = trace.logits[0, 0] / logits[0, 0]
-    assert np.allclose(trace.logits, scale * logits, rtol=2e-2)
-
-
-def test_a_mean_of_some_tokens_is_no_head():
-    def run(self, x):
-        return self.head(self.fire(self.first(x))[:, :, 1:].mean(2)).mean(0)
-
-    model = Net(run, first=linear(5, 6, 1), head=linear(6, 4, 2), fire=LIF())
-    with pytest.raises(UserError, match=r"neither spikes nor the input|only some of the timesteps or tokens"):
-        capture(model, spikes(TIMESTEPS, 3, 7, 5))
 
 
 # --- attention

@@ -32,6 +32,16 @@ class Context:
         self.pending[site] = layer
         self.out.layers.append(layer)
 
+    def is_read(self, site: Site) -> bool:
+        """Whether another layer, neuron or pool works on what a site makes."""
+        readers = (other for other in self.sites if other is not site)
+        return any(
+            self.sites.anchor(parent) == site.number
+            for other in readers
+            for parent in other.value.parents
+            if not parent.fixed
+        )
+
     def maker(self, stream: Draft) -> LayerDraft | None:
         """The layer whose sums drive a stream's neurons alone."""
         drive = self.drive(stream)

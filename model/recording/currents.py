@@ -1,6 +1,6 @@
 """What drives a neuron: synapses, and what lies between their sums and the potential."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -34,57 +34,73 @@ class Drive:
 
 def drive_of(value: Value, sites: Sites, places: Places) -> Drive:
     """Walk from a neuron's input back to the synapses, pools, products and spikes that it is the sum of."""
-    drive = Drive()
     one, zero = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
-    _Walk(sites, places, drive).back(value, one, zero, ())
-    return drive
+    walk = _Walk(sites, places, [_Entering(value, one, zero, ())])
+    while walk.left:
+        walk.back(walk.left.pop())
+    return walk.drive
+
+
+@dataclass(frozen=True, eq=False)
+class _Entering:
+    """A value that enters a neuron as gain x value + offset, behind these pools."""
+
+    value: Value
+    gain: Float
+    offset: Float
+    pools: tuple[Value, ...]
 
 
 @dataclass(eq=False)
 class _Walk:
+    """left: values that are still to be followed, the next one last: as deep as a potential's history is long."""
+
     sites: Sites
     places: Places
-    drive: Drive
+    left: list[_Entering]
+    drive: Drive = field(default_factory=Drive)
     seen: set[Value] = field(default_factory=set)
 
-    def back(self, value: Value, gain: Float, offset: Float, pools: tuple[Value, ...]) -> None:
-        """`value` enters as gain x value + offset."""
+    def back(self, now: _Entering) -> None:
+        """One step towards the synapses."""
+        value = now.value
         site = self.sites.of(value)
-        if site is not None and not (site.kind == "pool" and is_sum(value.parents[0], self.sites)):
-            self.drive.terms.append(Term(site, gain, offset, pools))
+        pooled = site is not None and site.kind == "pool" and pools_sums(value, self.sites)
+        if site is not None and not pooled:
+            self.drive.terms.append(Term(site, now.gain, now.offset, now.pools))
             return
         if value in self.seen:
             return
         self.seen.add(value)
         live = [parent for parent in value.parents if not parent.fixed]
-        if not live:
-            self.drive.odd.append(value)
-        elif site is not None:  # a pool of sums; a negative factor behind it would make its largest sum the smallest
-            if bool((gain <= 0).any()):
+        if pooled:  # sums; a negative factor behind them would make their largest the smallest
+            if bool((now.gain <= 0).any()):
                 self.drive.odd.append(value)
-            self.back(live[0], gain, offset, (*pools, value))
+            self.left.append(replace(now, value=live[0], pools=(*now.pools, value)))
         elif value.op in ("add", "sub") and len(live) == 2:
-            self._added(value, live, gain, offset, pools)
+            self._added(now, live)
         elif len(live) == 1 and value.moves:
-            self.back(live[0], gain, offset, pools)
+            self.left.append(replace(now, value=live[0]))
         elif len(live) == 1 and (found := affine(value, self.places)) is not None:
-            self.back(live[0], gain * found[0], offset + gain * found[1], pools)
-        else:
-            self._odd(value, live, gain, offset, pools)
+            offset = now.offset + now.gain * found[1]
+            self.left.append(replace(now, value=live[0], gain=now.gain * found[0], offset=offset))
+        else:  # not understood; what lies behind it drives the neuron all the same
+            self.drive.odd.append(value)
+            self.left += [replace(now, value=parent) for parent in reversed(live)]
 
-    def _added(self, value: Value, live: list[Value], gain: Float, offset: Float, pools: tuple[Value, ...]) -> None:
+    def _added(self, now: _Entering, live: list[Value]) -> None:
         """Two sums that meet. One that is spread over axes of the other is no sum of its neurons' own."""
+        value = now.value
         if any(tuple(part.shape) != tuple(value.shape) for part in live):
             self.drive.odd.append(value)
         factor = float(value.keywords.get("alpha", 1)) * (-1 if value.op == "sub" else 1)
-        self.back(live[0], gain, offset, pools)
-        self.back(live[1], gain * factor, offset * 0, pools)
+        self.left.append(replace(now, value=live[1], gain=now.gain * factor, offset=now.offset * 0))
+        self.left.append(replace(now, value=live[0]))
 
-    def _odd(self, value: Value, live: list[Value], gain: Float, offset: Float, pools: tuple[Value, ...]) -> None:
-        """Not understood; what lies behind it drives the neuron all the same."""
-        self.drive.odd.append(value)
-        for parent in live:
-            self.back(parent, gain, offset, pools)
+
+def pools_sums(pool: Value, sites: Sites) -> bool:
+    """Whether a pool works on sums, or on what was made of them, on the way to a neuron."""
+    return is_sum(pool.parents[0], sites) or pool.parents[0].content == "real"
 
 
 def is_sum(value: Value, sites: Sites) -> bool:

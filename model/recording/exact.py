@@ -225,7 +225,11 @@ def _theta(exact: NDArray[np.float64], rule: Rule) -> NDArray[np.int32]:
 
 def _rule(draft: LayerDraft) -> Rule:
     """The one rule of all of a layer's neurons. Raises UnlikeError."""
-    if draft.target is None or not draft.neurons:
+    if draft.target is None:
+        raise UnlikeError(
+            f"{draft.name}: no neurons take its sums, nor does the model return their plain sum or mean over time"
+        )
+    if not draft.neurons:
         raise UnlikeError(f"{draft.name}: neurons that are not known (their spikes are taken as they are)")
     if draft.odd:
         odd = draft.odd[0]

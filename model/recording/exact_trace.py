@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ...simulator.trace import Events, Head, Stream, Trace
+from ...simulator.trace import Events, Head, Pool, Stream, Trace
 from ..integer import IntegerNetwork
 from .drafts import Reading
 from .trace import Labels
@@ -18,7 +18,10 @@ def exact(reading: Reading, network: IntegerNetwork, labels: Labels, provenance:
     assert given is not None
     runs = list(network.runs(given))
     first = next(iter(network.shapes))
-    integer = {layer.target for layer in network.layers if layer.residual}
+    integer: set[str] = set()
+    for layer in network.layers:
+        if layer.residual or (isinstance(layer, Pool) and (layer.form == "sum" or layer.source in integer)):
+            integer.add(layer.target)
     streams, spikes = {}, {}
     for name, (channels, height, width) in network.shapes.items():
         if name == first and source.pixels is not None:

@@ -9,6 +9,7 @@ from .values import Value
 
 CHANNEL_BITS, TOKEN_BITS, TIME_BITS = 20, 20, 11
 TOKEN, TIME, IMAGE = CHANNEL_BITS, CHANNEL_BITS + TOKEN_BITS, CHANNEL_BITS + TOKEN_BITS + TIME_BITS
+TIMESTEPS_MAX = 2**TIME_BITS - 2  # 0 in its field: no timestep
 Field = Callable[[Tensor], Tensor]  # one of the four below: the field of each place
 
 

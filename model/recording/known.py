@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..neuron import LIF
 
-_STATES = ("v", "mem", "syn")  # what such modules remember from one call to the next
+_STATES = ("mem", "syn", "syn_exc", "syn_inh", "spk")  # what snnTorch's neurons remember from one call to the next
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Rule:
     """How a neuron's potential v moves: v <- decay v + gain x; a spike where v >= threshold (`strict`: v >).
 
     After a spike v is 0 (reset_by None), or reset_by less. v counts from the resting potential.
-    decay, gain, threshold, reset_by: float64[1 or channels].
+    All numbers are those of every neuron of a module.
     """
 
     decay: float
@@ -101,17 +101,17 @@ def spikes_of(output: Any) -> tuple[Tensor, list[Tensor]]:
     return tensors[0], tensors[1:]
 
 
-def states_of(module: nn.Module) -> dict[str, Any]:
-    """What a known neuron remembers now, by name."""
-    return {name: getattr(module, name) for name in _STATES if hasattr(module, name)}
-
-
 def remembers(module: nn.Module) -> bool:
-    """Whether a neuron holds something from an earlier run; not where its potential is handed in with each call."""
-    if _base(module, "snntorch", "SpikingNeuron") and not module.init_hidden:
+    """Whether a module of a known library holds something from an earlier run; not where each call hands it in."""
+    memories = getattr(module, "_memories", None)
+    if isinstance(memories, dict):  # spikingjelly: what it remembers, and beside it what it is reset to
+        fresh = getattr(module, "_memories_rv", {})
+        return any(_differs(state, fresh.get(name)) for name, state in memories.items())
+    if not _base(module, "snntorch", "SpikingNeuron") or not module.init_hidden:
         return False
-    rest = getattr(module, "v_reset", None) or 0.0
-    return any(
-        isinstance(state, Tensor) and state.numel() > 0 and bool((state != rest).any())
-        for state in states_of(module).values()
-    )
+    return any(_differs(getattr(module, name, None), 0.0) for name in _STATES)
+
+
+def _differs(state: Any, fresh: Any) -> bool:
+    rest = fresh if isinstance(fresh, (int, float)) else 0.0
+    return isinstance(state, Tensor) and state.numel() > 0 and bool((state != rest).any())

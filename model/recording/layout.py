@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...simulator.errors import UserError
-from .fields import IMAGE, TIME, Field, ranks, time_of
+from .fields import IMAGE, TIME, TIMESTEPS_MAX, Field, ranks, time_of
 from .values import Value, evaluate
 
 
@@ -62,6 +62,8 @@ class Layout:
                 parts[axis], copies = part + (rank << TIME), many
         if copies == 1 and calls == 1:
             return self
+        if copies * calls > TIMESTEPS_MAX:
+            raise UserError(f"{copies * calls} timesteps; capture tells {TIMESTEPS_MAX} apart")
         return Layout(self.base + ((1 + call * copies) << TIME), tuple(parts))
 
     def change(self, axis: int, field: Field) -> Tensor:
@@ -121,6 +123,8 @@ def input_layout(shape: Sequence[int], time_axis: int | None, step: int | None) 
 
     step: the timestep of the whole tensor, where it is of one. Raises UserError where it is too large.
     """
+    if time_axis is not None and shape[time_axis] > TIMESTEPS_MAX:
+        raise UserError(f"inputs: {shape[time_axis]} timesteps; capture tells {TIMESTEPS_MAX} apart")
     image_axis = 1 if time_axis == 0 else 0
     inner = math.prod(size for axis, size in enumerate(shape) if axis not in (time_axis, image_axis))
     if inner >> TIME or shape[image_axis] >> (63 - IMAGE):

@@ -5,9 +5,9 @@ import torch
 
 from ...simulator.ranges import VALUE_MAX
 from .context import Context
-from .currents import Drive, drive_of, is_sum
+from .currents import Drive, drive_of, pools_sums
 from .drafts import LayerDraft
-from .fields import NotFollowedError, channel_of, token_of
+from .fields import NotFollowedError, channel_of, image_of, time_of, token_of
 from .pooling import odd_pool, pool_window, summed
 from .products import product_inside
 from .sites import Site
@@ -19,9 +19,13 @@ from .values import Spikes, Value
 def read_pool(context: Context, site: Site) -> None:
     """A pool of spikes; one of sums is a step on the way to a neuron and is met there."""
     operands = [call.parents[0] for call in site.calls]
-    if is_sum(operands[0], context.sites):
-        return  # of sums: a step on the way to a neuron
+    if pools_sums(site.value, context.sites):
+        return  # a step on the way to a neuron
+    if site.value.from_input or not context.is_read(site):
+        return  # what is done to the input before the first layer, or to spikes that the model returns
     odd = odd_pool(site.value)
+    if odd is None and _other(context, operands[0]):
+        odd = "channels or timesteps"
     if odd is not None:
         context.foreign(f"a pool of {odd}", *site.calls)
         return
@@ -49,6 +53,12 @@ def read_pool(context: Context, site: Site) -> None:
             pool_form="max" if form == "max" else "sum",
         )
     )
+
+
+def _other(context: Context, operand: Value) -> bool:
+    """Whether the axes that a pool works on are others than those of a map: channels, timesteps."""
+    layout = context.places.of(operand)
+    return not layout.constant(range(2, len(layout.parts)), channel_of, time_of, image_of)
 
 
 def read_product(context: Context, site: Site) -> None:

@@ -15,12 +15,7 @@ from .products import AttentionView, view_attention
 from .values import Value
 
 # Operations whose first operand is a stack of maps, and whose outcome keeps the stack
-_MAPS = frozenset(
-    {
-        *("convolution", "max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d"),
-        *("avg_pool1d", "max_pool1d_with_indices"),
-    }
-)
+_MAPS = frozenset({"convolution", "max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d"})
 _ROWS = ("addmm", "mm")
 _REDUCTIONS = ("sum", "mean")
 _NORMS = ("native_batch_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit")

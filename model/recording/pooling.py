@@ -14,41 +14,38 @@ from .streams import Draft
 from .values import Value
 
 _FORMS = {"max": "max", "avg": "mean", "_ad": "mean"}  # by the beginning of the operation's name
-_DILATION, _DIVISOR = 4, 6
+_DILATION, _DIVISOR = 4, 6  # positions among the arguments
 
 
 def odd_pool(value: Value) -> str | None:
     """What a pooling operation has that no pool of the chip has; None for one that `pool_window` describes."""
-    inputs, outputs = value.parents[0].shape[-2:], value.shape[-2:]
+    (high, wide), (rows, columns) = value.parents[0].shape[-2:], value.shape[-2:]
     if value.op == "_adaptive_avg_pool2d":
-        uneven = any(size % count for size, count in zip(inputs, outputs, strict=True))
-        steps = {size // count for size, count in zip(inputs, outputs, strict=True) if count > 1}
-        return "uneven windows" if uneven else "two strides" if len(steps) > 1 else None
+        steps = {size // count for size, count in ((high, rows), (wide, columns)) if count > 1}
+        return "uneven windows" if high % rows or wide % columns else "two strides" if len(steps) > 1 else None
     strides = _pair(value, 2) or _pair(value, 1)
-    if len(value.shape) == 4 and strides is not None and strides[0] != strides[1]:
+    if strides is not None and strides[0] != strides[1] and rows > 1 and columns > 1:
         return "two strides"
     if value.op.startswith("max") and (_pair(value, _DILATION) or (1, 1)) != (1, 1):
         return "a dilated window"
     if value.op == "avg_pool2d" and len(value.arguments) > _DIVISOR and value.arguments[_DIVISOR] is not None:
         return "another divisor"
-    flat = len(value.shape) == 3  # one-dimensional: a map of height 1
-    made = pool_window(value)[0].outputs(1 if flat else inputs[0], inputs[1])
-    return None if made == (1 if flat else outputs[0], outputs[1]) else "uneven windows"
+    return None if pool_window(value)[0].outputs(high, wide) == (rows, columns) else "uneven windows"
 
 
 def pool_window(value: Value) -> tuple[Window, str]:
-    """(window, "max" or "mean") of a pooling operation on [stack, channels, …]."""
+    """(window, "max" or "mean") of a pooling operation on [stack, channels, height, width].
+
+    The stride is that of the axis along which there are several outputs: of a map of height 1 the other one.
+    """
     form = _FORMS[value.op[:3]]
+    (high, wide), (rows, columns) = value.parents[0].shape[-2:], value.shape[-2:]
     if value.op == "_adaptive_avg_pool2d":
-        (high, wide), (rows, columns) = value.parents[0].shape[-2:], value.shape[-2:]
-        step = high // rows if rows > 1 else wide // columns
-        return Window(high // rows, wide // columns, step), form
+        return Window(high // rows, wide // columns, high // rows if rows > 1 else wide // columns), form
     kernel, stride, padding = (_pair(value, position) for position in (1, 2, 3))
     kernel = kernel or (1, 1)
     stride, padding = stride or kernel, padding or (0, 0)
-    if len(value.shape) == 3:
-        return Window(1, kernel[1], stride[1], 0, padding[1]), form
-    return Window(kernel[0], kernel[1], stride[0], padding[0], padding[1]), form
+    return Window(*kernel, stride[0] if rows > 1 else stride[1], *padding), form
 
 
 def _pair(value: Value, position: int) -> tuple[int, int] | None:

@@ -24,19 +24,40 @@ _TOLERANCE = 1e-5
 def prove_sums(context: Context, layer: LayerDraft, site: Site) -> None:
     """Compare what was kept of a layer's sums with its weights times its stream. Raises UserError."""
     assert layer.weights is not None
-    call = site.calls[-1]
-    stack, tokens = context.places.stack(call), context.places.tokens(call)
     kernel, bias = _tensor(layer.weights), None if layer.bias is None else _tensor(layer.bias)
-    for sample in call.samples:
-        place, token = stack[sample.row], int(tokens[sample.row])
+    kept = [(call, sample) for call in dict.fromkeys((site.calls[0], site.calls[-1])) for sample in call.samples]
+    for call, sample in kept:
+        place, token = context.places.stack(call)[sample.row], int(context.places.tokens(call)[sample.row])
         given = _map(layer.source, int(image_of(place)), max(int(time_of(place)), 0))
         sums = _convolved(given[None], kernel, bias, layer)[0]
         row = sums.reshape(-1) if site.value.op == "convolution" else sums.reshape(len(kernel), -1)[:, token]
         if bool(((row[:: sample.step] - sample.kept).abs() > _bound(kernel, bias, given)).any()):
-            raise UserError(
-                f"module {site.path or '(root)'!r}: its sums are not its weights times the spikes that it seems to "
-                "read: something between them cannot be followed (views of tensors that are written in place, say)"
-            )
+            raise UserError(_unlike(site))
+
+
+def prove_head(context: Context, layer: LayerDraft, site: Site, factor: float) -> None:
+    """As `prove_sums` for a head: it reads factor x the sum of spikes over tokens, and time where rows are images."""
+    assert layer.weights is not None
+    assert layer.source.spikes is not None
+    call, steps = site.calls[-1], range(layer.source.spikes.shape[1])
+    stack = context.places.stack(call)
+    per_image = len(stack) * len(site.calls) == context.streams.images
+    kernel, bias = _tensor(layer.weights[:, :, 0, 0]), torch.zeros(()) if layer.bias is None else _tensor(layer.bias)
+    for sample in call.samples:
+        image, time = int(image_of(stack[sample.row])), int(time_of(stack[sample.row]))
+        given = [_map(layer.source, image, step) for step in (steps if per_image else [max(time, 0)])]
+        total = factor * torch.stack(given).sum((0, 2, 3))
+        sums = kernel @ total + bias
+        bound = _TOLERANCE * float((kernel.abs() @ total.abs() + bias.abs()).max())
+        if bool(((sums[:: sample.step] - sample.kept).abs() > bound).any()):
+            raise UserError(_unlike(site))
+
+
+def _unlike(site: Site) -> str:
+    return (
+        f"module {site.path or '(root)'!r}: its sums are not its weights times the spikes that it seems to read: "
+        "something between them cannot be followed (views of tensors that are written in place, say)"
+    )
 
 
 def contradictions(layer: LayerDraft, rule: Rule) -> int:

@@ -42,7 +42,12 @@ def _layers(context: Context) -> None:
         if site.kind in _READERS:
             _READERS[site.kind](context, site)
     for site in context.sites:
-        if site.kind in ("product", "mask") and site not in context.products:
+        if site.kind == "product" and site not in context.products:
             context.foreign("a product of two activations", *site.calls)
+    if not context.out.layers:
+        return
     give_targets(context)
+    for stream in context.streams.found.values():
+        if stream.made_by is not None and stream.made_by.kind == "mask" and stream.made_by not in context.products:
+            context.foreign("a product of two activations", *stream.made_by.calls)
     give_head(context)

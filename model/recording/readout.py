@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 from .affine import scalar
 from .context import Context
 from .drafts import LayerDraft
+from .fields import channel_of, time_of, token_of
 from .pooling import odd_pool, pool_window
+from .proof import prove_head
 from .sites import Site, weight
+from .streams import Draft
 from .values import Value, evaluate
 
 _REDUCTIONS = frozenset({"mean", "sum"})
-_POOLS = frozenset({"avg_pool2d", "avg_pool1d", "_adaptive_avg_pool2d"})
+_POOLS = frozenset({"avg_pool2d", "_adaptive_avg_pool2d"})
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,27 @@ def read_head(context: Context, site: Site, operands: list[Value]) -> None:
         rows = sum(len(value.shape) and value.shape[0] for value in operands)
         moments = context.streams.images * context.streams.timesteps
         whole = sum(_size(average.whole) for average in found) == moments * stream.tokens * stream.channels
-        fits = site.value.op != "convolution" and matrix.shape[1] == stream.channels and stream.content != "real"
-        if whole and fits and rows in (context.streams.images, moments):
+        fits = site.value.op != "convolution" and stream.content != "real" and rows in (context.streams.images, moments)
+        order = _order(context, operands[0], stream) if whole and fits else None
+        if order is not None:
             layer = LayerDraft("head", site.path, (site,), stream, bias=_bias(site))
-            layer.weights = matrix[:, :, None, None].contiguous().numpy()
+            layer.weights = matrix[:, order, None, None].contiguous().numpy()
             layer.biases = rows / context.streams.images / found[0].factor
+            prove_head(context, layer, site, found[0].factor)
             context.out.layers.append(layer)
             return
     context.foreign("a product of weights with values that are neither spikes nor the input", *site.calls)
+
+
+def _order(context: Context, operand: Value, stream: Draft) -> torch.Tensor | None:
+    """Of each channel of a stream its place among a head's inputs; None where these are no channels."""
+    layout = context.places.of(operand)
+    channels = channel_of(layout.axis(1))
+    if not layout.constant([1], token_of, time_of) or not torch.equal(
+        channels.sort().values, torch.arange(stream.channels)
+    ):
+        return None
+    return torch.argsort(channels)
 
 
 def give_head(context: Context) -> None:

@@ -9,17 +9,15 @@ from .values import Value
 Kind = Literal["synapse", "neuron", "pool", "product", "mask", "other"]
 
 _SYNAPSES = {"convolution": (0, 1), "addmm": (1, 2), "mm": (0, 1)}  # operation -> positions of (values, weights)
-_POOLS = frozenset(
-    {"max_pool2d_with_indices", "max_pool1d_with_indices", "avg_pool2d", "avg_pool1d", "_adaptive_avg_pool2d"}
-)
+_POOLS = frozenset({"max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d"})
 
 
 @dataclass(eq=False)
 class Site:
-    """A layer of the model. key: what tells it from others.  path: its module.  calls: its values, in order."""
+    """A layer of the model. number: tells it from others.  path: its module.  calls: its values, in order."""
 
     kind: Kind
-    key: tuple[object, ...]
+    number: int
     path: str
     calls: list[Value] = field(default_factory=list)
 
@@ -73,7 +71,7 @@ class Sites:
 
     def _add(self, kind: Kind, value: Value) -> None:
         key = self._key(kind, value)
-        site = self._by_key.setdefault(key, Site(kind, key, value.path))
+        site = self._by_key.setdefault(key, Site(kind, len(self._by_key), value.path))
         self._of[value] = site, len(site.calls)
         site.calls.append(value)
 
@@ -81,18 +79,18 @@ class Sites:
         if kind == "neuron":  # one module may serve several layers, if it keeps no state
             return kind, value.path, self.anchor(value.parents[0])
         if kind == "synapse":
-            return kind, value.path, root(weight(value)), self.anchor(operand(value))
+            return kind, value.path, *made_from(weight(value)), self.anchor(operand(value))
         anchors = tuple(self.anchor(parent) for parent in value.parents if not parent.fixed)
         return kind, value.path, value.op, *anchors
 
     def anchor(self, value: Value) -> object:
-        """The key of the site that a value comes from, whatever happened to it on the way."""
+        """The number of the site that a value comes from, whatever happened on the way; else what it began as."""
         while value not in self._of:
             live = [parent for parent in value.parents if not parent.fixed]
             if not live:
                 return value.op
             value = live[0]
-        return self._of[value][0].key
+        return self._of[value][0].number
 
     def of(self, value: Value) -> Site | None:
         """The site that a value is a call of."""
@@ -106,8 +104,11 @@ class Sites:
         return call, len(site.calls)
 
 
-def root(value: Value) -> Value:
-    """The parameter that a weight was made from."""
+def made_from(value: Value) -> tuple[object, ...]:
+    """The parameter that a weight was made from, and how: the same for every call, other for each slice of it."""
+    steps: list[object] = []
     while value.parents:
+        others = [str(part) for part in value.arguments if not isinstance(part, Value)]
+        steps += [value.op, value.output, *others]
         value = value.parents[0]
-    return value
+    return value, *steps

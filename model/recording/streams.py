@@ -98,7 +98,12 @@ class Streams:
         if content == "real":
             return Draft(name, "real", 0, 0, 0, carriers, maker)
         seen = [value.seen for value in values]
-        parts = [(self.places.of(value), value) for value in seen if value is not None]
+        # What has no timestep of its own was made once for each call of its reader, or is the same at all of them.
+        parts = [
+            (self.places.of(value).timed(call, len(seen)), value)
+            for call, value in enumerate(seen)
+            if value is not None
+        ]
         tokens, channels = (1 + max(layout.largest(field) for layout, _ in parts) for field in (token_of, channel_of))
         height, width = self._grid(min(carriers, key=lambda value: value.serial), tokens)
         dense = np.zeros((self.images, self.timesteps, tokens, channels), np.uint8)

@@ -4,12 +4,14 @@ Only the graph is kept, and spikes where something reads them: activations die a
 """
 
 import contextlib
+import inspect
 import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -26,9 +28,7 @@ READERS = {
     "bmm": (0, 1),
     "baddbmm": (1, 2),
     "max_pool2d_with_indices": (0,),
-    "max_pool1d_with_indices": (0,),
     "avg_pool2d": (0,),
-    "avg_pool1d": (0,),
     "_adaptive_avg_pool2d": (0,),
     "mul": (0, 1),
     "constant_pad_nd": (0,),
@@ -47,6 +47,7 @@ _FILLS = {
 }
 _SUMS = frozenset({"convolution", "addmm", "mm"})
 _AVERAGE = frozenset({"sum", "mean"})
+_LEAVE = (Tensor.tolist, Tensor.numpy, Tensor.__array__)
 _DECIDES = frozenset({"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select"})
 
 
@@ -84,9 +85,9 @@ class Tape(TorchDispatchMode):
         self.output(returned)
 
     def output(self, returned: Any) -> None:
-        """Note what the model returned, of tuples and lists the first tensor; spikes in it are kept."""
-        while isinstance(returned, (tuple, list)) and returned:
-            returned = returned[0]
+        """Note what the model returned, of tuples, lists and dicts the first tensor; spikes in it are kept."""
+        while isinstance(returned, (tuple, list, dict)) and returned:
+            returned = next(iter(returned.values())) if isinstance(returned, dict) else returned[0]
         value = self._of.get(returned) if isinstance(returned, Tensor) else None
         if value is not None:
             value.take(returned)
@@ -101,7 +102,7 @@ class Tape(TorchDispatchMode):
             hooks.append(module.register_forward_pre_hook(self._enter(name, known)))
             hooks.append(module.register_forward_hook(self._leave(known), always_call=True, with_kwargs=True))
         try:
-            with torch.no_grad(), self:
+            with torch.no_grad(), self, _Leaving(self):
                 yield
         finally:
             for hook in hooks:
@@ -118,7 +119,7 @@ class Tape(TorchDispatchMode):
         def hook(module: nn.Module, inputs: Any, keywords: Any, output: Any) -> None:
             path = self._paths.pop()
             if known and self._inside == 1 and output is not None:
-                self._neuron(module, path, (*inputs, *keywords.values())[0], output)
+                self._neuron(module, path, first_of(module, inputs, keywords), output)
             self._inside -= known
 
         return hook
@@ -143,18 +144,19 @@ class Tape(TorchDispatchMode):
             return func(*args, **keywords)
         name = func.overloadpacket.__name__
         if name in _DECIDES:
-            self._refuse_decisions(name, args)
+            self.refuse_decisions(name, args)
         self._read(name, args)
         out = func(*args, **keywords)
         self._note(func, name, args, keywords, out)
         return out
 
-    def _refuse_decisions(self, name: str, args: tuple[Any, ...]) -> None:
-        value = self._of.get(args[0]) if args and isinstance(args[0], Tensor) else None
+    def refuse_decisions(self, name: str, args: tuple[Any, ...]) -> None:
+        """Raises UserError where a computed value is taken out of the network."""
+        value = self._of.get(args[0]) if args and isinstance(args[0], Tensor) and not self._inside else None
         if value is not None and not value.fixed:
             raise UserError(
-                f"module {self._paths[-1] or '(root)'!r}: the model decides by a value that it has computed ({name}); "
-                "such control flow cannot be traced: make it independent of the data"
+                f"module {self._paths[-1] or '(root)'!r}: the model decides by a value that it has computed ({name}), "
+                "or takes it out of torch; what depends on it cannot be traced: make it independent of the data"
             )
 
     def _read(self, name: str, args: tuple[Any, ...]) -> None:
@@ -238,6 +240,27 @@ class Tape(TorchDispatchMode):
         if isinstance(item, (list, tuple)):
             return type(item)(self._plain(part, path) for part in item)
         return item
+
+
+class _Leaving(TorchFunctionMode):
+    """Sees numbers leave torch: such calls are never dispatched."""
+
+    def __init__(self, tape: Tape) -> None:
+        super().__init__()
+        self._tape = tape
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in _LEAVE:
+            self._tape.refuse_decisions(func.__name__, args)
+        return func(*args, **dict(kwargs or {}))
+
+
+def first_of(module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Tensor:
+    """What a module was called with in its first parameter's place."""
+    drive: Tensor = inputs[0] if inputs else keywords[next(iter(inspect.signature(module.forward).parameters))]
+    return drive
 
 
 def _is_view(value: Value) -> bool:

@@ -220,9 +220,12 @@ def evaluate(value: Value) -> Tensor:
     """A fixed value's numbers, computed again from parameters and constants."""
     if value.tensor is not None:
         return value.tensor
-    assert value.function is not None
-    result = value.function(*replaced(value.arguments, evaluate), **value.keywords)
-    return result if isinstance(result, Tensor) else result[value.output]
+    if "number" not in value.note:
+        assert value.function is not None
+        result = value.function(*replaced(value.arguments, evaluate), **value.keywords)
+        value.note["number"] = result if isinstance(result, Tensor) else result[value.output]
+    number: Tensor = value.note["number"]
+    return number
 
 
 def _changes_nothing(value: Value) -> bool:
