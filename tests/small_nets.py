@@ -98,3 +98,16 @@ def exact(model: nn.Module, inputs: torch.Tensor, time_axis: int | None = 0):
         assert np.array_equal(stream_rows(trace, path), rows.permute(1, 0, 2, 3).to(torch.uint8).numpy()), path
     simulate(trace, load_chip("edge"), verify=True)
     return trace
+
+
+class PlainNeuron(nn.Module):
+    """A leaky neuron in plain torch, which no one has told capture of."""
+
+    def forward(self, x):
+        v, spikes = torch.zeros_like(x[0]), []
+        for current in x:
+            v = 0.7 * v + current
+            fired = (v > 1.3).float()
+            v = v * (1 - fired)
+            spikes.append(fired)
+        return torch.stack(spikes)

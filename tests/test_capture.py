@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_nets import TIMESTEPS, Folded, image, images, on_grid, stream_rows
+from small_nets import TIMESTEPS, Folded, PlainNeuron, image, images, on_grid, stream_rows
 from sparsespike import UserError, capture, load_chip, simulate
 from sparsespike.model.calibrate import calibrate
 from sparsespike.model.config import SpikformerConfig
@@ -17,19 +17,6 @@ from sparsespike.model.spikformer import Spikformer
 from sparsespike.model.ticket import load_ticket
 from sparsespike.model.tickets import shipped
 from torch import nn
-
-
-class PlainNeuron(nn.Module):
-    """A leaky neuron in plain torch, which no one has told capture of."""
-
-    def forward(self, x):
-        v, spikes = torch.zeros_like(x[0]), []
-        for current in x:
-            v = 0.7 * v + current
-            fired = (v > 1.3).float()
-            v = v * (1 - fired)
-            spikes.append(fired)
-        return torch.stack(spikes)
 
 
 def network(neuron=LIF, **other: nn.Module) -> nn.Sequential:

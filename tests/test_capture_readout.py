@@ -128,6 +128,14 @@ def test_votes_are_counted_by_the_host():
     assert [layer.name for layer in exact(model, inputs).layers] == ["first"]
 
 
+def test_classes_that_the_model_returns_are_the_hosts():
+    def run(self, x):
+        return self.fire(self.first(x)).sum(0).argmax(-1)
+
+    model = Net(run, first=linear(5, 6, 1), fire=LIF())
+    assert exact(model, spikes(TIMESTEPS, 3, 5)).logits.shape == (3, 6)
+
+
 @pytest.mark.parametrize("pool", [nn.MaxPool1d(2), nn.AvgPool1d(2)], ids=["max", "mean"])
 def test_pools_along_a_row(pool):
     def run(self, x):  # [T, B, 2, 12]

@@ -4,7 +4,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_nets import TIMESTEPS, Folded, Net, exact, forward, image, images, linear, on_grid, spikes, stream_rows
+from small_nets import (
+    TIMESTEPS,
+    Folded,
+    Net,
+    PlainNeuron,
+    exact,
+    forward,
+    image,
+    images,
+    linear,
+    on_grid,
+    spikes,
+    stream_rows,
+)
 from sparsespike import UserError, capture
 from sparsespike.model.neuron import LIF
 from sparsespike.model.recording import synapses
@@ -196,6 +209,57 @@ def test_hadamard_attention_is_exact(factor):
     assert np.array_equal(
         stream_rows(trace, trace.layers[-1].target), own["end_fire"].permute(1, 0, 2, 3).to(torch.uint8).numpy()
     )
+
+
+def attention(self, x):
+    """q, k and v out of one layer, in three ways of writing it; x: [T, B, tokens, 5]."""
+    sums = self.qkv(x)
+    if self.form == "one neuron":
+        q, k, v = self.fire(sums).chunk(3, -1)
+    elif self.form == "three neurons":
+        q, k, v = (fire(part) for fire, part in zip(self.fires, sums.chunk(3, -1), strict=True))
+    else:  # as timm writes it
+        q, k, v = self.fire(sums).unflatten(-1, (3, -1)).movedim(-2, 0)
+    return self.end(self.last(self.mid(0.5 * (q @ k.mT @ v))))
+
+
+@pytest.mark.parametrize("neuron", [LIF, PlainNeuron], ids=["known", "unknown"])
+@pytest.mark.parametrize("form", ["one neuron", "three neurons", "unflattened"])
+def test_attention_out_of_one_layer(form, neuron):
+    model = Net(attention, qkv=linear(5, 18, 1, bias=False), last=linear(6, 4, 2))
+    model.form, model.fire, model.mid, model.end = form, neuron(), neuron(), neuron()
+    model.fires = nn.ModuleList([neuron(), neuron(), neuron()])
+    model.eval()
+    inputs = spikes(TIMESTEPS, 2, 7, 5)
+    trace = capture(model, inputs)
+    assert [layer.name for layer in trace.layers] == ["qkv", "attention", "last"]
+    assert trace.level == ("exact" if neuron is LIF else "replay")
+    if neuron is LIF:
+        assert float(trace.provenance["spikes_as_in_the_model"]) == 1.0
+    read: list[torch.Tensor] = []
+    model.last.register_forward_pre_hook(lambda module, given: read.append(given[0].clone()))
+    with torch.no_grad():
+        model(inputs)
+    own = read[0].permute(1, 0, 2, 3).to(torch.uint8).numpy()
+    assert own.any()
+    assert np.array_equal(stream_rows(trace, trace.layers[2].source), own)
+
+
+def test_a_layer_whose_outputs_two_neurons_share_is_two():
+    def run(self, x):
+        first, second = self.both(x).chunk(2, -1)
+        return self.end(self.last(self.fire_a(first)) + 0 * self.other(self.fire_b(second)))
+
+    model = Net(run, both=linear(5, 12, 1), last=linear(6, 4, 2), other=linear(6, 4, 3))
+    model.fire_a, model.fire_b, model.end = LIF(), LIF(), LIF()
+    model.eval()
+    inputs = spikes(TIMESTEPS, 2, 5)
+    trace = capture(model, inputs, level="replay")
+    own = forward(model, inputs)
+    assert [layer.name for layer in trace.layers][:2] == ["both.0", "both.6"]
+    assert [layer.weights.output_channels for layer in trace.layers] == [6, 6, 4, 4]
+    for name in ("fire_a", "fire_b"):
+        assert np.array_equal(stream_rows(trace, name), own[name].permute(1, 0, 2)[:, :, None].to(torch.uint8).numpy())
 
 
 def test_hadamard_attention_of_other_channels_is_none():

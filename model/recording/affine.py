@@ -97,6 +97,7 @@ def _by_channel(number: Tensor, value: Value, places: Places) -> Tensor | None:
     channels = torch.full((1,), layout.first(channel_of))
     for axis in along:
         channels = (channels[:, None] + layout.change(axis, channel_of)).reshape(-1)
+    channels = channels - channels.min()  # of a part of a layer's outputs: counted from its first
     if not torch.equal(channels.sort().values, torch.arange(len(channels))):
         return None
     by_channel = torch.empty(len(channels), dtype=torch.float64)

@@ -1,6 +1,6 @@
 """What the readers of a recording share: its streams, the layers found so far, and what could not be understood."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...simulator.errors import UserError
 from .currents import Drive, drive_of
@@ -18,6 +18,7 @@ class Context:
     """A recording being read.
 
     pending: layers whose neurons have not been met, by site.  products: those that are part of an attention.
+    claimed: of layers whose outputs are several streams, those that have their neurons.
     """
 
     tape: Tape
@@ -27,6 +28,7 @@ class Context:
     out: Reading = field(default_factory=Reading)
     pending: dict[Site, LayerDraft] = field(default_factory=dict)
     products: set[Site] = field(default_factory=set)
+    claimed: dict[Site, list[range]] = field(default_factory=dict)
 
     def add(self, site: Site, layer: LayerDraft) -> None:
         self.pending[site] = layer
@@ -47,6 +49,27 @@ class Context:
         drive = self.drive(stream)
         synapses = [term.site for term in drive.terms if term.site.kind == "synapse"]
         return self.pending.get(synapses[0]) if len(synapses) == len(drive.terms) == 1 else None
+
+    def piece(self, layer: LayerDraft, stream: Draft) -> LayerDraft:
+        """A layer's outputs that drive a stream: itself, or a layer of its own where they are a part."""
+        if layer.weights is None or len(layer.weights) == stream.channels:
+            return layer
+        rows = slice(stream.shift, stream.shift + stream.channels)
+        bias = None if layer.bias is None else layer.bias[rows]
+        return replace(layer, name=f"{layer.name}.{stream.shift}", weights=layer.weights[rows], bias=bias)
+
+    def claim(self, site: Site, stream: Draft) -> LayerDraft:
+        """The layer whose neurons a stream is, from now on no longer pending but for the rest of its outputs."""
+        layer = self.pending[site]
+        piece = self.piece(layer, stream)
+        if piece is layer:
+            return self.pending.pop(site)
+        self.out.layers.insert(self.out.layers.index(layer), piece)
+        claimed = self.claimed.setdefault(site, [])
+        claimed.append(range(stream.shift, stream.shift + stream.channels))
+        if {row for part in claimed for row in part} == set(range(len(layer.weights))):  # type: ignore[arg-type]
+            self.out.layers.remove(self.pending.pop(site))
+        return piece
 
     def drive(self, stream: Draft) -> Drive:
         if stream not in self.out.drives:

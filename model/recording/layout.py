@@ -78,6 +78,10 @@ class Layout:
         """The largest value of a field."""
         return self.first(field) + sum(int(self.change(axis, field).max()) for axis in range(len(self.parts)))
 
+    def smallest(self, field: Field) -> int:
+        """The smallest value of a field."""
+        return self.first(field) + sum(int(self.change(axis, field).min()) for axis in range(len(self.parts)))
+
     def constant(self, axes: Iterable[int], *fields: Field) -> bool:
         """Whether these fields are the same along these axes."""
         return not any(bool(self.change(axis, field).any()) for axis in axes for field in fields)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ...simulator.ranges import VALUE_MAX
 from .context import Context
@@ -41,7 +42,7 @@ def read_pool(context: Context, site: Site) -> None:
         pooled = Draft(site.path or "pool", "integer", source.channels, rows, columns, frozenset(site.calls), site)
         pooled.spikes = Spikes.of(torch.from_numpy(summed(source, window)))
         pooled.unit = source.unit / window.taps
-        context.streams.found[pooled.carriers] = pooled
+        context.streams.found[pooled.carriers, 0] = pooled
     context.out.layers.append(
         LayerDraft(
             "pool",
@@ -97,51 +98,46 @@ def _firsts(context: Context, site: Site) -> list[Site]:
 
 def _fused(context: Context, streams: list[Draft], channels: tuple[torch.Tensor, ...], layer: LayerDraft) -> Draft:
     """q, k and v side by side, head by head; one stream, and one linear layer where three made them."""
-    orders = [part.reshape(-1) for part in channels]
-    makers = [context.maker(stream) for stream in streams]
-    dense = np.concatenate(
-        [stream.dense[..., order.numpy()] for stream, order in zip(streams, orders, strict=True)],
-        axis=-1,
-    )
+    orders = [(part.reshape(-1) - stream.shift).numpy() for stream, part in zip(streams, channels, strict=True)]
+    dense = np.concatenate([stream.dense[..., order] for stream, order in zip(streams, orders, strict=True)], axis=-1)
     carriers = frozenset().union(*(stream.carriers for stream in streams))
-    height, width = streams[0].height, streams[0].width
-    fused = Draft(
-        f"qkv:{layer.name}",
-        "binary",
-        dense.shape[-1],
-        height,
-        width,
-        carriers,
-        None,
-        Spikes.pack(dense),
-    )
-    if any(maker is None for maker in makers) or len({maker.source for maker in makers if maker}) != 1:
+    size = dense.shape[-1], streams[0].height, streams[0].width
+    fused = Draft(f"qkv:{layer.name}", "binary", *size, carriers, None, Spikes.pack(dense))
+    makers = [maker for maker in map(context.maker, streams) if maker is not None]
+    if len(makers) < len(streams) or len({maker.source for maker in makers}) != 1:
         context.reason(layer.name, "q, k and v do not come from the same spikes")
         return fused
-    drafts = [maker for maker in makers if maker is not None]
-    for draft, stream in zip(drafts, streams, strict=True):
-        note_drive(context, draft, stream, draft.sites[0])
-    if any(draft.kind != "linear" for draft in drafts):
+    pieces = [context.piece(maker, stream) for maker, stream in zip(makers, streams, strict=True)]
+    for piece, stream in zip(pieces, streams, strict=True):
+        note_drive(context, piece, stream, piece.sites[0])
+    if any(piece.kind != "linear" for piece in pieces):
         context.reason(layer.name, "q, k or v come from a convolution")
         return fused
-    first = drafts[0]
-    folded = [draft.folded for draft in drafts]
+    if sum(len(maker.weights) for maker in dict.fromkeys(makers) if maker.weights is not None) != dense.shape[-1]:
+        context.reason(layer.name, "q, k and v are a part of what a layer makes")
+        return fused
+    _merge(context, makers, pieces, orders, fused)
+    return fused
+
+
+def _merge(
+    context: Context, makers: list[LayerDraft], pieces: list[LayerDraft], orders: list[NDArray[np.int64]], fused: Draft
+) -> None:
+    """Let the first of the layers that make q, k and v make all of them, in the order of `fused`."""
+    first, folded = makers[0], [piece.folded for piece in pieces]
     first.weights, first.offset = (
-        np.concatenate([parts[index][order.numpy()] for parts, order in zip(folded, orders, strict=True)])
-        for index in (0, 1)
+        np.concatenate([parts[index][order] for parts, order in zip(folded, orders, strict=True)]) for index in (0, 1)
     )
     first.bias, first.gain = None, np.ones(1)
-    first.neurons = tuple(dict.fromkeys(site for draft in drafts for site in draft.neurons))
-    first.odd = tuple(value for draft in drafts for value in draft.odd)
-    first.sites = tuple(dict.fromkeys(site for draft in drafts for site in draft.sites))
+    first.neurons = tuple(dict.fromkeys(site for piece in pieces for site in piece.neurons))
+    first.odd = tuple(value for piece in pieces for value in piece.odd)
     first.target = fused
-    for draft in drafts[1:]:
-        if draft is not first and draft in context.out.layers:
-            context.out.layers.remove(draft)
-    for draft in drafts:
-        for site in draft.sites:
+    for maker in dict.fromkeys(makers):
+        for site in maker.sites:
             context.pending.pop(site, None)
-    return fused
+        if maker is not first:
+            context.out.layers.remove(maker)
+    first.sites = tuple(dict.fromkeys(site for maker in makers for site in maker.sites))
 
 
 def read_mask(context: Context, site: Site) -> None:
@@ -164,8 +160,8 @@ def read_mask(context: Context, site: Site) -> None:
     layer = LayerDraft("hadamard", site.path or "attention", (site,), streams[0], neurons=(fired,))
     layer.gain, layer.offset = (part.numpy() for part in (drive.terms[0].gain, drive.terms[0].offset))
     context.products |= {site, keys}
-    order = torch.arange(streams[0].channels)
-    layer.source = _fused(context, streams, (order, order, order), layer)
+    orders = tuple(torch.arange(stream.channels) + stream.shift for stream in streams)
+    layer.source = _fused(context, streams, orders, layer)
     context.add(site, layer)
 
 
@@ -191,7 +187,7 @@ def _aligned(context: Context, values: list[Value]) -> bool:
     first = layouts[0]
     return all(
         len(other.parts) == len(first.parts)
-        and other.first(channel_of) == first.first(channel_of)
+        and other.first(channel_of) - other.smallest(channel_of) == first.first(channel_of) - first.smallest(channel_of)
         and all(
             torch.equal(*torch.broadcast_tensors(other.change(axis, channel_of), first.change(axis, channel_of)))
             for axis in range(len(first.parts))

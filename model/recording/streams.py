@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .currents import is_sum
-from .fields import Field, channel_of, image_of, time_of, token_of
+from .fields import Field, NotFollowedError, channel_of, image_of, time_of, token_of
 from .layout import Layout
 from .places import Places
 from .sites import Site, Sites
@@ -23,6 +23,7 @@ class Draft:
     spikes: [images, timesteps, tokens, channels], packed.  pixels: of real input, in place of them: float32[images,
     channels, height, width].
     carriers: the values that it is made of.  made_by: their site, where they have one.
+    shift: the first of its channels, where they are a part of a layer's outputs.
     unit: what a count of 1 stands for in the model: of the sums of an average pool a part of a spike.
     encoded: of input that is spikes, whether a reader has said what its tokens and channels are.
     """
@@ -38,6 +39,7 @@ class Draft:
     pixels: NDArray[np.float32] | None = None
     encoded: bool = False
     unit: float = 1.0
+    shift: int = 0
 
     @property
     def carrier(self) -> Value:
@@ -68,20 +70,39 @@ def carriers_of(value: Value) -> frozenset[Value]:
 
 @dataclass
 class Streams:
-    """Every stream of a recording, found when something reads it."""
+    """Every stream of a recording, found when something reads it.
+
+    found: by the values that they are made of and the first of their channels.
+    """
 
     sites: Sites
     places: Places
     images: int
     timesteps: int
-    found: dict[frozenset[Value], Draft] = field(default_factory=dict)
+    found: dict[tuple[frozenset[Value], int], Draft] = field(default_factory=dict)
 
     def take(self, values: list[Value], name: str) -> Draft:
         """The stream that these values, one per call of whoever reads them, are made of."""
         carriers = frozenset().union(*map(carriers_of, values))
-        if carriers not in self.found:
-            self.found[carriers] = self._make(values, carriers, name)
-        return self.found[carriers]
+        key = carriers, self._first_channel(values, carriers)
+        if key not in self.found:
+            self.found[key] = self._make(values, carriers, name)
+        return self.found[key]
+
+    def holding(self, carriers: frozenset[Value]) -> Draft | None:
+        """The first stream that these values, or these among others, make."""
+        return next((draft for (key, _), draft in self.found.items() if carriers <= key), None)
+
+    def _first_channel(self, values: list[Value], carriers: frozenset[Value]) -> int:
+        """Of neurons that are not known one by one only those were seen that someone reads."""
+        maker = self.sites.of(min(carriers, key=lambda value: value.serial)) if carriers else None
+        seen = values[0].seen
+        if (maker is not None and maker.kind != "other") or seen is None or not values[0].spiking:
+            return 0
+        try:
+            return self.places.of(seen).smallest(channel_of)
+        except NotFollowedError:
+            return 0
 
     def _make(self, values: list[Value], carriers: frozenset[Value], name: str) -> Draft:
         makers = {self.sites.of(carrier) for carrier in carriers}
@@ -105,12 +126,14 @@ class Streams:
             if value is not None
         ]
         tokens, channels = (1 + max(layout.largest(field) for layout, _ in parts) for field in (token_of, channel_of))
+        shift = min(layout.smallest(channel_of) for layout, _ in parts)
+        channels -= shift
         height, width = self._grid(min(carriers, key=lambda value: value.serial), tokens)
         dense = np.zeros((self.images, self.timesteps, tokens, channels), np.uint8)
         for layout, value in parts:
-            _scatter(dense, layout, value)
+            _scatter(dense, layout, value, shift)
         spikes = Spikes.pack(dense) if content == "binary" else Spikes.of(torch.from_numpy(dense))
-        return Draft(name, content, channels, height, width, carriers, maker, spikes)
+        return Draft(name, content, channels, height, width, carriers, maker, spikes, shift=shift)
 
     def _grid(self, value: Value, tokens: int) -> tuple[int, int]:
         """Height and width of the map that the tokens are the positions of; one row where they never were a map."""
@@ -143,7 +166,7 @@ def seen_as_maps(layout: Layout, draft: Draft) -> Seen:
     tokens = torch.full((1,), layout.first(token_of))
     for axis in grid:
         tokens = (tokens[:, None] + layout.change(axis, token_of)).reshape(-1)
-    channels = channel_of(layout.axis(1))
+    channels = channel_of(layout.axis(1)) - draft.shift
     if not layout.constant([0], token_of, channel_of):
         return Seen("other", channels)
     in_order = torch.equal(tokens, torch.arange(draft.tokens)) and layout.constant(grid, channel_of)
@@ -151,19 +174,19 @@ def seen_as_maps(layout: Layout, draft: Draft) -> Seen:
     if in_order and as_fired and layout.constant([1], token_of) and _all_of(channels, draft):
         return Seen("same", channels)
     if len(tokens) == 1 and len(channels) == draft.tokens * draft.channels:
-        return Seen("flat", layout.axis(1))
+        return Seen("flat", layout.axis(1) - draft.shift)
     return Seen("other", channels)
 
 
 def seen_as_rows(layout: Layout, draft: Draft) -> Seen:
     """A linear layer's operand [rows, inputs]: one token each, or a flattened map each."""
-    channels = channel_of(layout.axis(1))
+    channels = channel_of(layout.axis(1)) - draft.shift
     if not layout.constant([0], channel_of):
         return Seen("other", channels)
     if layout.constant([1], token_of) and _all_of(channels, draft):
         return Seen("same", channels)
     if len(channels) == draft.tokens * draft.channels and layout.constant([0], token_of):
-        return Seen("flat", layout.axis(1))
+        return Seen("flat", layout.axis(1) - draft.shift)
     return Seen("other", channels)
 
 
@@ -172,8 +195,8 @@ def _all_of(channels: Tensor, draft: Draft) -> bool:
     return sorted(channels.tolist()) == list(range(draft.channels))
 
 
-def _scatter(dense: NDArray[np.uint8], layout: Layout, value: Value) -> None:
-    """Put a value's spikes where they belong: dense[image, timestep, token, channel].
+def _scatter(dense: NDArray[np.uint8], layout: Layout, value: Value, shift: int) -> None:
+    """Put a value's spikes where they belong: dense[image, timestep, token, channel - shift].
 
     An element's address there is a sum of one number per axis, as its place is; along most axes it grows evenly, and
     then a strided view of `dense` has the shape of the value.
@@ -182,6 +205,7 @@ def _scatter(dense: NDArray[np.uint8], layout: Layout, value: Value) -> None:
     spikes = value.spikes.dense()
     fields = tuple(zip((image_of, time_of, token_of, channel_of), dense.strides, strict=True))
     first = sum(max(layout.first(field), 0) * stride for field, stride in fields)  # what is static counts as timestep 0
+    first -= shift * dense.strides[3]
     parts = [_steps(layout, axis, fields) for axis in range(spikes.ndim)]
     assert first + sum(part.min() for part in parts) >= 0  # a strided view knows no bounds of its own
     steps = range(dense.shape[1]) if layout.static else (0,)  # static: the same at all timesteps

@@ -1,8 +1,11 @@
 """Which neurons a layer's sums drive, and which other spikes are added to theirs."""
 
+import contextlib
+
 from .context import Context
 from .currents import is_sum
 from .drafts import LayerDraft
+from .fields import NotFollowedError
 from .pooling import pool_sums
 from .readout import averaged
 from .sites import Site
@@ -15,7 +18,7 @@ def give_targets(context: Context) -> None:
     found = context.streams.found
     for layer in context.out.layers:
         if layer.kind == "pool":
-            layer.target = found.get(frozenset(layer.sites[0].calls))
+            layer.target = context.streams.holding(frozenset(layer.sites[0].calls))
     for site in context.sites:
         if site.kind == "neuron":
             context.streams.take(site.calls, site.path)
@@ -33,7 +36,8 @@ def _output(context: Context, value: Value) -> None:
     average = averaged(value)
     spikes = value if average is None else average.whole
     if spikes.spiking and not is_sum(spikes, context.sites):
-        context.streams.take([spikes], "out")
+        with contextlib.suppress(NotFollowedError):  # numbers that a readout made of spikes: classes, say
+            context.streams.take([spikes], "out")
 
 
 def _target(context: Context, stream: Draft) -> None:
@@ -44,7 +48,7 @@ def _target(context: Context, stream: Draft) -> None:
     if masked is not None and masked.kind == "mask" and masked in context.pending:
         sites = [masked]
     if sites and not _added(context, stream):
-        layer = context.pending.pop(sites[-1])
+        layer = context.claim(sites[-1], stream)
         note_drive(context, layer, stream, sites[-1])
         if layer.grid[0] * layer.grid[1] != stream.tokens:
             between = ", ".join(f"{value.op} in {value.path or '(root)'}" for value in layer.odd)
@@ -53,7 +57,7 @@ def _target(context: Context, stream: Draft) -> None:
             return
         layer.target = stream
         for other in sites[:-1]:  # sums of several layers in one neuron: the last of them fires it
-            context.pending.pop(other)
+            context.pending.pop(other, None)
 
 
 def note_drive(context: Context, layer: LayerDraft, stream: Draft, site: Site) -> None:
@@ -68,7 +72,7 @@ def note_drive(context: Context, layer: LayerDraft, stream: Draft, site: Site) -
     layer.gain, layer.offset = term.gain.numpy(), term.offset.numpy()
     odd = list(drive.odd)
     for pool in reversed(term.pools):  # the first of them behind the sums
-        if not pool_sums(layer, pool):
+        if odd or not pool_sums(layer, pool):
             odd.append(pool)
     layer.odd = tuple(odd)
     layer.neurons = (stream.made_by,) if stream.made_by is not None and stream.made_by.kind == "neuron" else ()
@@ -108,5 +112,4 @@ def _before(context: Context, stream: Draft | None, layer: LayerDraft) -> bool:
 
 def _stream_of(context: Context, value: Value) -> Draft | None:
     """The stream that a value is part of, one call of it."""
-    carriers = carriers_of(value)
-    return next((stream for key, stream in context.streams.found.items() if carriers <= key), None)
+    return context.streams.holding(carriers_of(value))
