@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from sparsespike.analysis.compare import figures as compare_figures
 from sparsespike.analysis.compare import readme as compare_readme
+from sparsespike.analysis.compare.rows import load_results
 from sparsespike.analysis.gallery import CAPTIONS
-from sparsespike.analysis.readme import GALLERY
+from sparsespike.analysis.readme import GALLERY, block_names
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -97,3 +98,20 @@ def test_figures_come_from_the_demo() -> None:
         assert (ROOT / picture).is_file()
         what = Path(picture).stem.partition("-")[0]  # of tickets: WHAT-DATA
         assert what in CAPTIONS or what in compare_figures.CAPTIONS
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "model" / "tickets" / "README.md"], ids=lambda page: page.parent.name)
+def test_blocks_about_tickets_hold_what_was_measured(page: Path) -> None:
+    """Filling them anew from the shipped results changes nothing but pictures, which are not compared here."""
+    text = page.read_text("utf-8")
+    results = [load_results(path) for path in sorted((ROOT / "model" / "tickets").glob("results-*.json"))]
+    tables = {f"{what}-{found.data}": make(found) for found in results for what, make in compare_readme.TABLES.items()}
+    blocks = dict(re.findall(r"<!-- tickets:(\S+) -->\n(.*?)\n<!-- /tickets:", text, re.DOTALL))
+    assert blocks
+    assert set(blocks) == set(block_names(text, "tickets"))
+    for name, held in blocks.items():
+        assert (
+            held == tables[name].to_markdown().rstrip()
+            if name in tables
+            else re.fullmatch(r"!\[.+\]\(\S+\.png\)", held)
+        ), name

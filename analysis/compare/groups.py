@@ -71,6 +71,11 @@ def series_of(rows: Sequence[Row]) -> list[Series]:
     return [Series(name, _steps(group)) for name, group in zip(names, groups, strict=True)]
 
 
+def in_order(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Rows series by series, as `series_of` has them: of each seed all rounds one after the other."""
+    return tuple(sorted(rows, key=lambda row: (*_order(row)[:-1], _place(row.ticket), row.ticket.name)))
+
+
 def _grouped(rows: Sequence[Row]) -> list[list[Row]]:
     """Rows of the same training on the same chip, in order.
 

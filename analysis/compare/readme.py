@@ -7,6 +7,7 @@ A block is `<!-- tickets:WHAT-DATA -->` … `<!-- /tickets:WHAT-DATA -->`: WHAT 
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -17,11 +18,15 @@ from ..readme import GALLERY, block_names, fill_blocks
 from ..style import save_png, styled
 from ..tables import Table
 from .figures import CAPTIONS, compare_figures
+from .groups import in_order
 from .rows import Results, load_results
 from .table import full_table, summary_table
 
 KIND = "tickets"
-TABLES: dict[str, Callable[[Results], Table]] = {"all": full_table, "summary": summary_table}
+TABLES: dict[str, Callable[[Results], Table]] = {
+    "all": lambda results: full_table(replace(results, rows=in_order(results.rows))),
+    "summary": summary_table,
+}
 
 
 def fill(readme: str | Path, results: Sequence[str | Path]) -> list[str]:
