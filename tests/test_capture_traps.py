@@ -121,6 +121,23 @@ def test_pools_of_another_kind(pool, sums):
 # --- convolutions and rows
 
 
+@pytest.mark.parametrize("sides", [(1, 0, 1, 0), (0, 2, 1, 1), (2, 1, 0, 0)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_zeros_on_one_side_are_those_of_a_larger_kernel(sides, stride):
+    def run(self, x):
+        maps = F.pad(self.fire(self.first(x)).flatten(0, 1), sides)
+        return self.end(self.second(maps).unflatten(0, x.shape[:2]))
+
+    first, second = Folded(on_grid(nn.Conv2d(2, 6, 3, padding=1), 1)), on_grid(nn.Conv2d(6, 4, 2, stride), 2)
+    model = Net(run, first=first, second=second, fire=LIF(), end=LIF())
+    trace = capture(model, images(2))
+    assert trace.level == "exact", trace.replay_reason
+    assert float(trace.provenance["spikes_as_in_the_model"]) == 1.0
+    own = forward(model, images(2))["end"]
+    assert own.any()
+    assert np.array_equal(stream_rows(trace, "end"), own.flatten(3).permute(1, 0, 3, 2).to(torch.uint8).numpy())
+
+
 def test_a_transposed_convolution_is_the_hosts_or_refused():
     model = nn.Sequential(
         *(Folded(on_grid(nn.Conv2d(2, 6, 3, padding=1), 1)), LIF()),

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...simulator.ranges import VALUE_MAX
 from .context import Context
 from .currents import Drive, drive_of, pools_sums
 from .drafts import LayerDraft
@@ -14,7 +13,7 @@ from .products import product_inside
 from .sites import Site
 from .streams import Draft, carriers_of
 from .targets import note_drive
-from .values import Spikes, Value
+from .values import LARGEST, Spikes, Value
 
 
 def read_pool(context: Context, site: Site) -> None:
@@ -32,8 +31,8 @@ def read_pool(context: Context, site: Site) -> None:
         return
     source = context.streams.take(operands, f"in:{site.path}")
     window, form = pool_window(site.value)
-    if form == "mean" and source.spikes is not None and source.spikes.largest * window.taps > VALUE_MAX:
-        context.foreign(f"a mean whose sums exceed {VALUE_MAX}", *site.calls)
+    if form == "mean" and source.spikes is not None and source.spikes.largest * window.taps > LARGEST:
+        context.foreign(f"a mean whose sums exceed {LARGEST}", *site.calls)
         return
     if form == "mean" and (window.pad_y or window.pad_x):
         context.reason(site.path, "average pooling with padding")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,6 +16,8 @@ from .readout import averaged, read_head
 from .sites import Site, operand, weight
 from .streams import Draft, Seen, seen_as_maps, seen_as_rows
 from .values import Value, evaluate
+
+Sides = tuple[int, int, int, int]  # zeros left, right, above and below a map
 
 
 def read_synapse(context: Context, site: Site) -> None:
@@ -49,16 +52,16 @@ def read_synapse(context: Context, site: Site) -> None:
     context.add(site, layer)
 
 
-def _unpadded(operands: list[Value], site: Site) -> tuple[list[Value], tuple[int, int]]:
-    """A convolution's operands in front of a padding with zeros, and its size (y, x)."""
+def _unpadded(operands: list[Value], site: Site) -> tuple[list[Value], Sides]:
+    """A convolution's operands in front of a padding with zeros, and its sizes."""
     first = operands[0]
     if first.op != "constant_pad_nd" or site.value.op != "convolution":
-        return operands, (0, 0)
+        return operands, (0, 0, 0, 0)
     sizes, number = list(first.arguments[1]), first.arguments[2] if len(first.arguments) > 2 else 0
     left, right, top, bottom = sizes + [0] * (4 - len(sizes))
-    if number != 0 or left != right or top != bottom or min(left, top) < 0:
+    if number != 0 or min(left, right, top, bottom) < 0:
         raise NotFollowedError(first)
-    return [value.parents[0] for value in operands], (top, left)
+    return [value.parents[0] for value in operands], (left, right, top, bottom)
 
 
 def _bias(site: Site) -> NDArray[np.float64] | None:
@@ -68,7 +71,7 @@ def _bias(site: Site) -> NDArray[np.float64] | None:
     return evaluate(part).to(torch.float64).reshape(-1).numpy()
 
 
-def _kernel(context: Context, site: Site, padding: tuple[int, int]) -> tuple[Tensor, Window] | None:
+def _kernel(context: Context, site: Site, padding: Sides) -> tuple[Tensor, Window] | None:
     """float64[outputs, inputs, ky, kx] as the model has them, and the window; None where the chip has none like it."""
     dense = evaluate(weight(site.value)).to(torch.float64)
     if site.value.op != "convolution":
@@ -88,9 +91,14 @@ def _kernel(context: Context, site: Site, padding: tuple[int, int]) -> tuple[Ten
     if odd is not None:
         context.foreign(odd, *site.calls)
         return None
-    dense = _ungrouped(_dilated(dense, dilation), groups)
+    left, right, top, bottom = padding
+    pad_y, pad_x = max(top, bottom), max(left, right)
+    # A side with less padding than the other: as much of it, which pruned weights see.
+    dense = F.pad(
+        _ungrouped(_dilated(dense, dilation), groups), (pad_x - left, pad_x - right, pad_y - top, pad_y - bottom)
+    )
     high, wide = dense.shape[2:]
-    return dense, Window(high, wide, stride[0], inner[0] + padding[0], inner[1] + padding[1])
+    return dense, Window(high, wide, stride[0], inner[0] + pad_y, inner[1] + pad_x)
 
 
 def _pixels(layer: LayerDraft, images: NDArray[np.float32]) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Content = Literal["binary", "integer", "real"]
+LARGEST = 255  # whole number that counts as spikes: they are kept, and traced, in a byte
 SAMPLED = 4093  # a prime, lest samples see some channels or positions only
 
 # Operations that move elements and compute nothing: run again on an array of places, they tell where each came from.
