@@ -128,6 +128,28 @@ def test_votes_are_counted_by_the_host():
     assert [layer.name for layer in exact(model, inputs).layers] == ["first"]
 
 
+@pytest.mark.parametrize("written", ["one factor", "two factors", "in front of a mean"])
+def test_spikes_that_are_scaled_are_spikes(written):
+    """As networks have it that were converted from others: a factor behind neurons, its inverse before the next."""
+
+    def run(self, x):
+        fired = self.fire(self.first(x))
+        if written == "in front of a mean":
+            return self.head((0.5 * fired).mean(0))
+        scaled = fired * 0.5 if written == "one factor" else (fired * 2).flatten(0, 1).unflatten(0, x.shape[:2]) / 4
+        return self.head(self.end(self.second(scaled)))
+
+    model = Net(run, first=linear(5, 6, 1), second=linear(6, 6, 3), head=linear(6, 4, 2), fire=LIF())
+    if written != "in front of a mean":
+        model.end = LIF()
+    inputs = spikes(TIMESTEPS, 3, 5)
+    trace = exact(model, inputs)
+    assert type(trace.layers[-1]).__name__ == "Head"
+    with torch.no_grad():
+        returned = model(inputs)
+    assert same_but_for_a_scale(trace, returned if written == "in front of a mean" else returned.mean(0))
+
+
 def test_classes_that_the_model_returns_are_the_hosts():
     def run(self, x):
         return self.fire(self.first(x)).sum(0).argmax(-1)

@@ -43,13 +43,13 @@ def affine(value: Value, places: Places) -> tuple[Tensor, Tensor] | None:
 
 def scalar(value: Value) -> float | None:
     """The one number that a value multiplies or divides all elements of its live operand by: as a factor."""
-    if value.op not in ("mul", "div") or value.keywords.get("rounding_mode") is not None:
+    live = [parent for parent in value.parents if not parent.fixed]
+    if value.op not in ("mul", "div") or len(live) != 1 or value.keywords.get("rounding_mode") is not None:
         return None
     first_lives = isinstance(value.arguments[0], Value) and not value.arguments[0].fixed
     other = value.arguments[1] if first_lives else value.arguments[0]
-    live = value.arguments[0] if first_lives else value.arguments[1]
     numbers = (evaluate(other) if isinstance(other, Value) else torch.tensor(other)).reshape(-1)
-    if tuple(live.shape) != tuple(value.shape) or bool((numbers != numbers[0]).any()):
+    if tuple(live[0].shape) != tuple(value.shape) or bool((numbers != numbers[0]).any()):
         return None
     if value.op == "mul":
         return float(numbers[0])

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...simulator.trace import Window
+from .affine import scalar
 from .context import Context
 from .drafts import LayerDraft
 from .encoding import read_spikes, still_images
@@ -23,14 +24,15 @@ Sides = tuple[int, int, int, int]  # zeros left, right, above and below a map
 def read_synapse(context: Context, site: Site) -> None:
     """A convolution or linear layer: of the images, of spikes, or a head of averaged spikes."""
     operands, padding = _unpadded([operand(call) for call in site.calls], site)
-    source = context.streams.take(operands, f"in:{site.path}")
+    spikes, factor = _unscaled(operands)
+    source = context.streams.take(spikes, f"in:{site.path}")
     given = all(value.from_input for value in operands)
     images = still_images(context, site, operands, must=source.content == "real") if given else None
-    averages = source.content == "real" or (source.made_by is None and averaged(operands[0]) is not None)
+    averages = source.content == "real" or (source.made_by is None and averaged(spikes[0]) is not None)
     if images is None and averages:
         read_head(context, site, operands)
         return
-    kernel = _kernel(context, site, padding)
+    kernel = _kernel(context, site, padding, factor)
     if kernel is None:
         return
     layer = LayerDraft("linear", site.path, (site,), source, bias=_bias(site))
@@ -64,6 +66,19 @@ def _unpadded(operands: list[Value], site: Site) -> tuple[list[Value], Sides]:
     return [value.parents[0] for value in operands], (left, right, top, bottom)
 
 
+def _unscaled(operands: list[Value]) -> tuple[list[Value], float]:
+    """The spikes that operands are a multiple of, and by what: weights take that up. Else the operands and 1."""
+    found, factor = operands, 1.0
+    while not any(value.from_input for value in found):
+        numbers = {scalar(value.origin) for value in found}
+        number = numbers.pop()
+        if numbers or number is None:
+            break
+        factor *= number
+        found = [next(part for part in value.origin.parents if not part.fixed) for value in found]
+    return (found, factor) if all(value.spiking for value in found) else (operands, 1.0)
+
+
 def _bias(site: Site) -> NDArray[np.float64] | None:
     part = site.value.arguments[2] if site.value.op == "convolution" else site.value.arguments[0]
     if site.value.op == "mm" or not isinstance(part, Value):
@@ -71,9 +86,9 @@ def _bias(site: Site) -> NDArray[np.float64] | None:
     return evaluate(part).to(torch.float64).reshape(-1).numpy()
 
 
-def _kernel(context: Context, site: Site, padding: Sides) -> tuple[Tensor, Window] | None:
-    """float64[outputs, inputs, ky, kx] as the model has them, and the window; None where the chip has none like it."""
-    dense = evaluate(weight(site.value)).to(torch.float64)
+def _kernel(context: Context, site: Site, padding: Sides, factor: float) -> tuple[Tensor, Window] | None:
+    """factor x float64[outputs, inputs, ky, kx] as the model has them, and the window; None where the chip has none."""
+    dense = factor * evaluate(weight(site.value)).to(torch.float64)
     if site.value.op != "convolution":
         return dense.mT[:, :, None, None], Window(1, 1)
     stride, inner, dilation, transposed, _, groups = site.value.arguments[3:9]

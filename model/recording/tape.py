@@ -31,6 +31,7 @@ READERS = {
     "avg_pool2d": (0,),
     "_adaptive_avg_pool2d": (0,),
     "mul": (0, 1),
+    "div": (0,),
     "constant_pad_nd": (0,),
     "sum": (0,),
     "mean": (0,),
