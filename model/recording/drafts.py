@@ -69,6 +69,7 @@ class Reading:
     """A model read: layers in order, and why the integer network cannot be derived, where it cannot.
 
     reasons: sentences, empty where everything is understood.  unsupported: what the chip has no counterpart for.
+    drives: what adds up to the neurons of each stream.
     """
 
     layers: list[LayerDraft] = field(default_factory=list)

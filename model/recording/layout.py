@@ -275,11 +275,11 @@ def _pad(layout: Layout, value: Value) -> Layout:
 
 
 _MOVES: dict[str, Callable[[Layout, Value], Layout]] = {
-    **dict.fromkeys(("clone", "contiguous", "detach", "alias", "lift_fresh", "_to_copy", "copy"), _same),
+    **dict.fromkeys(("clone", "detach", "alias", "lift_fresh", "_to_copy"), _same),
     **dict.fromkeys(("mul", "div", "add", "sub"), _same),  # by 1, by 0: nothing changes
-    **dict.fromkeys(("view", "_unsafe_view", "reshape", "_reshape_alias", "flatten", "squeeze", "unsqueeze"), _reshape),
-    **dict.fromkeys(("transpose", "t", "swapaxes"), _transpose),
-    **dict.fromkeys(("split", "split_with_sizes", "chunk", "unsafe_split", "unsafe_chunk"), _split),
+    **dict.fromkeys(("view", "_unsafe_view", "_reshape_alias", "squeeze", "unsqueeze"), _reshape),
+    **dict.fromkeys(("transpose", "t"), _transpose),
+    **dict.fromkeys(("split", "split_with_sizes", "unsafe_split"), _split),
     **dict.fromkeys(("index", "index_select"), _index),
     "permute": _permute,
     "expand": _expand,

@@ -15,15 +15,14 @@ Content = Literal["binary", "integer", "real"]
 LARGEST = 255  # whole number that counts as spikes: they are kept, and traced, in a byte
 SAMPLED = 4093  # a prime, lest samples see some channels or positions only
 
-# Operations that move elements and compute nothing: run again on an array of places, they tell where each came from.
+# Operations that move elements and compute nothing; `layout` follows most of them. What torch composes of others, such
+# as reshape or chunk, is dispatched as these.
 MOVES = frozenset(
     {
-        *("view", "_unsafe_view", "reshape", "_reshape_alias", "permute", "transpose", "t", "unsqueeze"),
-        *("squeeze", "expand", "clone", "contiguous", "select", "slice", "split", "split_with_sizes"),
-        *("unsafe_split", "unsafe_chunk", "unbind", "chunk", "detach", "alias", "lift_fresh", "_to_copy"),
-        *("cat", "stack", "repeat", "index_select", "gather", "index", "roll", "flip", "constant_pad_nd"),
-        *("unfold", "movedim", "diagonal", "copy", "swapaxes", "flatten", "narrow", "select_scatter"),
-        *("slice_scatter", "repeat_interleave", "tile", "pixel_unshuffle"),
+        *("view", "_unsafe_view", "_reshape_alias", "permute", "transpose", "t", "unsqueeze", "squeeze", "expand"),
+        *("clone", "select", "slice", "split", "split_with_sizes", "unsafe_split", "unbind", "detach", "alias"),
+        *("lift_fresh", "_to_copy", "cat", "stack", "repeat", "index_select", "gather", "index", "roll", "flip"),
+        *("constant_pad_nd", "unfold", "diagonal", "select_scatter", "slice_scatter", "pixel_unshuffle"),
     }
 )
 
