@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .simulator.errors import UserError
     from .simulator.feedback import additions_per_weight
     from .simulator.hardware import load_chip
+    from .simulator.peers import run_peers
     from .simulator.report import bound_report, load_report, simulate
     from .simulator.trace import load_trace, save_trace
 
@@ -32,6 +33,7 @@ __all__ = [
     "load_cuts",
     "load_report",
     "load_trace",
+    "run_peers",
     "save_trace",
     "simulate",
 ]
@@ -48,6 +50,7 @@ _HOME = {
     "load_cuts": "simulator.cuts",
     "load_report": "simulator.report",
     "load_trace": "simulator.trace",
+    "run_peers": "simulator.peers",
     "save_trace": "simulator.trace",
     "simulate": "simulator.report",
 }

@@ -65,6 +65,8 @@ TimelineCycles = Annotated[
     str | None, typer.Option(metavar="FIRST:LAST", help="Cycles of which the timeline shows the units.")
 ]
 TimelineEvents = Annotated[int | None, typer.Option(help="Events that the timeline may hold; else a million.")]
+TraceIn = Annotated[Path, typer.Argument(metavar="TRACE", help="Trace file.")]
+FirstImages = Annotated[int | None, typer.Option(min=1, help="Only the first images of the trace.")]
 Jobs = Annotated[int, typer.Option(help="Worker processes; -1 for one per processor.")]
 ResultsIn = Annotated[Path, typer.Argument(metavar="RESULTS", help="Result file of a sweep.")]
 ResultsOut = Annotated[Path, typer.Option(metavar="FILE", help="Result file; finished points in it are kept.")]
@@ -167,12 +169,12 @@ def import_file(
 
 # The options of `simulate`: the fields of analysis.single.RunRequest, and what makes its settings and its timeline.
 SIMULATE_OPTIONS: Options = {
-    "trace": (Annotated[Path, typer.Argument(metavar="TRACE", help="Trace file.")], REQUIRED),
+    "trace": (TraceIn, REQUIRED),
     "hardware": (Hardware, "mesh16"),
     "settings": (Settings, None),
     "baseline": (Baseline, None),
     "energy": (Energy, "cmos45"),
-    "images": (Annotated[int | None, typer.Option(min=1, help="Only the first images of the trace.")], None),
+    "images": (FirstImages, None),
     "placement": (Annotated[Path | None, typer.Option(metavar="FILE", help="Own cuts of layers (TOML).")], None),
     "verify": (_flag("--verify", "Recompute every spike and logit; demand equality."), False),
     "bound": (_flag("--bound", "Lower bounds of cycles and energy; nothing is stepped."), False),
@@ -203,6 +205,17 @@ def _simulate(
 
     sets, asked = parse_settings(settings or []), ask_timeline(timeline, timeline_cycles, timeline_events)
     run_single(RunRequest(settings=sets, timeline=asked, **options))
+
+
+@app.command()
+def peers(trace: TraceIn, images: FirstImages = None, json: JsonOut = None) -> None:
+    """Published models of Eyeriss, PTB, SATO, MINT and Prosperity on the same spikes: cycles, DRAM, time and energy.
+
+    Example: sparsespike peers digits.safetensors --json peers.json
+    """
+    from .analysis.peers_view import show_peers
+
+    show_peers(trace, images=images, json_out=json)
 
 
 @app.command()

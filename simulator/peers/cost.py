@@ -1,0 +1,37 @@
+"""What a layer costs a peer."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from .workload import Work
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Clock cycles and DRAM traffic of a layer on an image.
+
+    cycles: of its product or attention, stalls of the memory among them.  neuron_cycles: what its neurons add.
+    SATO's are no whole number where the logarithm of the timesteps is none.
+    dram_bits: both directions; None where the model has no DRAM.
+    """
+
+    cycles: int
+    neuron_cycles: float
+    dram_bits: int | None = None
+
+    @property
+    def total(self) -> float:
+        """Cycles of the layer with its neurons."""
+        return self.cycles + self.neuron_cycles
+
+
+class Peer(Protocol):
+    """A model of an accelerator on one image; a new one for each image."""
+
+    def cost(self, work: Work) -> Cost:
+        """Of the next layer."""
+
+
+def up(amount: int, size: int) -> int:
+    """ceil(amount / size)"""
+    return -(-amount // size)
