@@ -17,7 +17,20 @@ from sparsespike.analysis.single import RunRequest
 from sparsespike.simulator.files import HEADER_KEY, save_tensors
 from sparsespike.simulator.hardware import chip_text
 
-COMMANDS = ("demo", "train", "trace", "simulate", "diff", "compare", "sweep", "front", "plot", "hardware", "inspect")
+COMMANDS = (
+    "demo",
+    "train",
+    "trace",
+    "simulate",
+    "peers",
+    "diff",
+    "compare",
+    "sweep",
+    "front",
+    "plot",
+    "hardware",
+    "inspect",
+)
 
 
 def run(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
@@ -201,6 +214,10 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
         lambda t, d: ["simulate", t, "--placement", _file(d, "c.toml", "[cuts]\nhaed = [0]")],
         "did you mean 'head'?",
     ),
+    "missing trace for peers": (lambda t, d: ["peers", d / "none.safetensors"], "no such file"),
+    "a report for peers": (lambda t, d: ["peers", _file(d, "report.json", "{}")], "not a trace file"),
+    "no image for peers": (lambda t, d: ["peers", t, "--images", 0], "--images"),
+    "unwritable peers": (lambda t, d: ["peers", t, "--json", _blocked(d)], "cannot be written"),
     "unwritable report": (lambda t, d: ["simulate", t, "--json", _blocked(d)], "cannot be written"),
     "unknown data set": (lambda t, d: ["trace", "digits", "--data", "digit", "--out", d / "t"], "'digits'"),
     "unknown ticket": (lambda t, d: ["trace", "digit", "--out", d / "t"], "'digits'"),
@@ -289,6 +306,21 @@ def test_simulate_prints_and_writes(trace: Path, tmp_path: Path) -> None:
     assert set(written["energy_pj"]) >= {"total", "by_component", "by_layer"}
     assert len(written["cycles_per_image"]) == 4
     assert f"{written['cycles'] / 4:,.0f}" in done.stdout
+
+
+def test_peers_print_and_write(trace: Path, tmp_path: Path) -> None:
+    written = tmp_path / "deep" / "peers.json"
+    done = run("peers", trace, "--images", 2, "--json", written)
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(written.read_text())
+    assert report["images"] == 2
+    for peer in report["peers"].values():
+        assert len(peer["cycles_per_image"]) == 2
+        assert sum(layer["cycles"] for layer in peer["layers"]) == peer["cycles"]
+        assert f"{peer['cycles'] / 2:,.0f}" in done.stdout
+    assert set(report["left_out"]) == {"sps0", "select0", "select1", "select2", "head"}
+    assert "in Eyeriss, PTB, SATO, MINT it is free" in done.stdout
+    assert "count as one spike each" in done.stdout
 
 
 def test_more_lanes_change_the_report_not_the_trace(trace: Path) -> None:

@@ -107,7 +107,6 @@ class Prosperity:
             for matrix, weights_stored in ((first, self.stored), (second, kept)):
                 took, moved = self._tiled(matrix, self.stored, weights_stored)
                 cycles, bits = cycles + took, bits + moved
-        self.stored = False
         return cycles, bits
 
     def _masked_attention(self, mixing: Mixing) -> tuple[int, int]:
