@@ -13,8 +13,8 @@ Kind = Literal["ticket", "trace", "report", "results", "comparison"]
 # a safetensors file starts with the length of its JSON header, which is refused beyond this
 LARGEST_HEADER = 64 << 20
 
-# what `compare` writes begins with its kind, a report with its version
-HEAD, COMPARISON = 64, re.compile(rb'\s*\{\s*"kind"\s*:\s*"comparison"')
+# what `compare` and `peers` write begins with its kind, a report with its version
+HEAD, NAMED = 64, re.compile(rb'\s*\{\s*"kind"\s*:\s*"(\w+)"')
 
 
 def kind_of(path: str | Path) -> Kind:
@@ -29,11 +29,15 @@ def kind_of(path: str | Path) -> Kind:
                 return "results"
             if start.lstrip()[:1] == b"{":
                 head = start + file.read(HEAD)
-                return "comparison" if COMPARISON.match(head) else "report"
-            kind = _container_kind(start, file)
+                named = NAMED.match(head)
+                if named is None:
+                    return "report"
+                kind: Any = named[1].decode()
+            else:
+                kind = _container_kind(start, file)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         kind = None
-    if kind == "ticket" or kind == "trace":
+    if kind == "ticket" or kind == "trace" or kind == "comparison":
         return kind
     raise UserError(f"{path}: neither a ticket, a trace, a report, a comparison nor a result file of sparsespike")
 

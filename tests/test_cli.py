@@ -318,6 +318,7 @@ def test_peers_print_and_write(trace: Path, tmp_path: Path) -> None:
         assert len(peer["cycles_per_image"]) == 2
         assert sum(layer["cycles"] for layer in peer["layers"]) == peer["cycles"]
         assert f"{peer['cycles'] / 2:,.0f}" in done.stdout
+    assert "neither a ticket, a trace, a report" in run("inspect", written).stderr
     assert set(report["left_out"]) == {"sps0", "select0", "select1", "select2", "head"}
     assert "in Eyeriss, PTB, SATO, MINT it is free" in done.stdout
     assert "count as one spike each" in done.stdout

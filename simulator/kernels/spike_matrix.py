@@ -118,7 +118,7 @@ def count_tiles(matrix, row, tile, counts):
             for column in range(tiles):
                 code = 0
                 for at in range(column * TILE_COLUMNS, min(columns, (column + 1) * TILE_COLUMNS)):
-                    code = code << 1 | np.int64(row[at])
+                    code = code << 1 | int(row[at])
                 tile.codes[column, index] = code
         for column in range(tiles):
             stamp += 1
