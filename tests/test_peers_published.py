@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 from published_networks import TEXT, VISION, published
 from sparsespike.simulator.peers import run_peers
-from sparsespike.simulator.peers.baselines import Eyeriss
+from sparsespike.simulator.peers.baselines import eyeriss
 from sparsespike.simulator.peers.energy import load_peer_prices
 from sparsespike.simulator.peers.prosperity import Prosperity
 from sparsespike.simulator.synthetic import WORKLOADS, synthetic_trace
@@ -68,7 +68,7 @@ def test_published_networks_move_the_published_bits(names):
 def test_eyeriss_takes_the_published_times(names):
     """From shapes alone, to the last printed digit."""
     works = (VISION | TEXT)[names]()
-    seconds = load_peer_prices().seconds(sum(Eyeriss().cost(work).total for work in works))
+    seconds = load_peer_prices().seconds(sum(eyeriss(work).total for work in works))
     for name in names:
         printed = published()["time_s", "eyeriss"][name]
         assert abs(seconds - float(printed)) <= half_unit(printed)

@@ -1,7 +1,7 @@
 """What a layer costs a peer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from .workload import Work
 
@@ -25,11 +25,7 @@ class Cost:
         return self.cycles + self.neuron_cycles
 
 
-class Peer(Protocol):
-    """A model of an accelerator on one image; a new one for each image."""
-
-    def cost(self, work: Work) -> Cost:
-        """Of the next layer."""
+Peer = Callable[[Work], Cost]  # what the next layer of an image costs an accelerator; a new one for each image
 
 
 def up(amount: int, size: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 from ... import __version__
 from ..errors import UserError
 from ..trace import Trace
-from .baselines import Eyeriss, Mint, Ptb, Sato
+from .baselines import eyeriss, mint, ptb, sato
 from .cost import Cost, Peer, up
 from .energy import PeerPrices, load_peer_prices
 from .prosperity import ADDERS, Prosperity
@@ -17,12 +17,12 @@ SCHEMA_VERSION = 1
 
 # name in files -> (name for people, what makes a fresh model of it)
 PEERS: dict[str, tuple[str, Callable[[], Peer]]] = {
-    "eyeriss": ("Eyeriss", Eyeriss),
-    "ptb": ("PTB", Ptb),
-    "sato": ("SATO", Sato),
-    "mint": ("MINT", Mint),
-    "prosperity_bit_sparse": ("Prosperity, bit-sparse", lambda: Prosperity(product=False)),
-    "prosperity": ("Prosperity", lambda: Prosperity(product=True)),
+    "eyeriss": ("Eyeriss", lambda: eyeriss),
+    "ptb": ("PTB", lambda: ptb),
+    "sato": ("SATO", lambda: sato),
+    "mint": ("MINT", lambda: mint),
+    "prosperity_bit_sparse": ("Prosperity, bit-sparse", lambda: Prosperity(product=False).cost),
+    "prosperity": ("Prosperity", lambda: Prosperity(product=True).cost),
 }
 TRAFFIC = "prosperity"  # whose DRAM traffic others' is a multiple of
 NO_ATTENTION = ("eyeriss", "ptb", "sato", "mint")
@@ -208,7 +208,7 @@ def _run_image(trace: Trace, image: int) -> tuple[list[PeerLayer], dict[str, lis
     for work in works_of(trace, image):  # one at a time: the spikes of all layers need not fit the memory
         layers.append(_describe(work))
         for name, model in models.items():
-            costs[name].append(model.cost(work))
+            costs[name].append(model(work))
     return layers, costs
 
 
