@@ -61,7 +61,7 @@ VERIFIED ?= 64
 tickets-verify: install
 	@mkdir -p $(OUT)/verify
 	@for data in digits fashion-mnist cifar10; do for ticket in $$(ls model/tickets | grep "^$$data.*safetensors$$"); do \
-		ticket=model/tickets/$$ticket; echo "$$ticket" && $(BIN)/sparsespike trace $$ticket --data $$data --images $(VERIFIED) --out $(OUT)/verify/trace.safetensors \
+		ticket=model/tickets/$$ticket; echo "$$ticket" && $(BIN)/sparsespike trace $$ticket --data $$data --images $(VERIFIED) --out $(OUT)/verify/trace.safetensors > /dev/null \
 		&& for chip in edge mesh16; do \
 			$(BIN)/sparsespike simulate $(OUT)/verify/trace.safetensors --hardware $$chip --verify --json $(OUT)/verify/report.json \
 				| grep verified || exit 1; \

@@ -31,6 +31,7 @@ class Context:
     claimed: dict[Site, list[range]] = field(default_factory=dict)
 
     def add(self, site: Site, layer: LayerDraft) -> None:
+        """A layer whose neurons are still to be met."""
         self.pending[site] = layer
         self.out.layers.append(layer)
 
@@ -72,6 +73,7 @@ class Context:
         return piece
 
     def drive(self, stream: Draft) -> Drive:
+        """What adds up to a stream's neurons."""
         if stream not in self.out.drives:
             carrier = stream.carrier
             value = carrier.parents[0] if carrier.op == "neuron" else carrier
@@ -99,4 +101,5 @@ class Context:
             )
 
     def reason(self, path: str, text: str) -> None:
+        """Why no integer network can be derived."""
         self.out.reasons.append(f"{path or '(root)'}: {text}")

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from .affine import scalar
 from .context import Context
@@ -12,7 +11,7 @@ from .drafts import LayerDraft
 from .fields import channel_of, time_of, token_of
 from .pooling import odd_pool, pool_window
 from .proof import prove_head
-from .sites import Site, weight
+from .sites import Site, bias, weight
 from .streams import Draft
 from .values import Value, evaluate
 
@@ -70,7 +69,7 @@ def read_head(context: Context, site: Site, operands: list[Value]) -> None:
         fits = site.value.op != "convolution" and stream.content != "real" and rows in (context.streams.images, moments)
         order = _order(context, operands[0], stream) if whole and fits else None
         if order is not None:
-            layer = LayerDraft("head", site.path, (site,), stream, bias=_bias(site))
+            layer = LayerDraft("head", site.path, (site,), stream, bias=bias(site.value))
             layer.weights = matrix[:, order, None, None].contiguous().numpy()
             layer.biases = rows / context.streams.images / found[0].factor
             prove_head(context, layer, site, found[0].factor)
@@ -117,13 +116,6 @@ def _returns(context: Context, value: Value, site: Site) -> bool:
             return False
         value = live[0]
     return True
-
-
-def _bias(site: Site) -> NDArray[np.float64] | None:
-    part = site.value.arguments[0]
-    if site.value.op == "mm" or not isinstance(part, Value):
-        return None
-    return evaluate(part).to(torch.float64).reshape(-1).numpy()
 
 
 def _size(value: Value) -> int:

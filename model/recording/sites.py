@@ -4,7 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .values import Value
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .values import Value, evaluate
 
 Kind = Literal["synapse", "neuron", "pool", "product", "mask", "other"]
 
@@ -53,6 +57,13 @@ def weight(value: Value) -> Value:
     """The weights of a synapse, as the operation takes them."""
     part: Value = value.arguments[_SYNAPSES[value.op][1]]
     return part
+
+
+def bias(value: Value) -> NDArray[np.float64] | None:
+    """float64[outputs] of a synapse, None where it has none."""
+    position = {"convolution": 2, "addmm": 0}.get(value.op)
+    part = None if position is None else value.arguments[position]
+    return evaluate(part).to(torch.float64).reshape(-1).numpy() if isinstance(part, Value) else None
 
 
 class Sites:

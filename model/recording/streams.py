@@ -1,6 +1,7 @@
 """Spikes of the model as the trace's streams: by image, timestep, token and channel of the neurons that fired them."""
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -44,7 +45,7 @@ class Draft:
     @property
     def carrier(self) -> Value:
         """The first of the values that it is made of."""
-        return min(self.carriers, key=lambda value: value.serial)
+        return first_made(self.carriers)
 
     @property
     def dense(self) -> NDArray[np.uint8]:
@@ -57,6 +58,11 @@ class Draft:
     def tokens(self) -> int:
         """Grid positions."""
         return self.height * self.width
+
+
+def first_made(values: Iterable[Value]) -> Value:
+    """The one that the model made before the others."""
+    return min(values, key=lambda value: value.serial)
 
 
 def carriers_of(value: Value) -> frozenset[Value]:
@@ -95,7 +101,7 @@ class Streams:
 
     def _first_channel(self, values: list[Value], carriers: frozenset[Value]) -> int:
         """Of neurons that are not known one by one only those were seen that someone reads."""
-        maker = self.sites.of(min(carriers, key=lambda value: value.serial)) if carriers else None
+        maker = self.sites.of(first_made(carriers)) if carriers else None
         seen = values[0].seen
         if (maker is not None and maker.kind != "other") or seen is None or not values[0].spiking:
             return 0
@@ -128,7 +134,7 @@ class Streams:
         tokens, channels = (1 + max(layout.largest(field) for layout, _ in parts) for field in (token_of, channel_of))
         shift = min(layout.smallest(channel_of) for layout, _ in parts)
         channels -= shift
-        height, width = self._grid(min(carriers, key=lambda value: value.serial), tokens)
+        height, width = self._grid(first_made(carriers), tokens)
         dense = np.zeros((self.images, self.timesteps, tokens, channels), np.uint8)
         for layout, value in parts:
             _scatter(dense, layout, value, shift)

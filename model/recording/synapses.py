@@ -14,7 +14,7 @@ from .encoding import read_spikes, still_images
 from .fields import TOKEN, NotFollowedError, channel_of, token_of
 from .proof import prove_sums
 from .readout import averaged, read_head
-from .sites import Site, operand, weight
+from .sites import Site, bias, operand, weight
 from .streams import Draft, Seen, seen_as_maps, seen_as_rows
 from .values import Value, evaluate
 
@@ -35,7 +35,7 @@ def read_synapse(context: Context, site: Site) -> None:
     kernel = _kernel(context, site, padding, factor)
     if kernel is None:
         return
-    layer = LayerDraft("linear", site.path, (site,), source, bias=_bias(site))
+    layer = LayerDraft("linear", site.path, (site,), source, bias=bias(site.value))
     if images is not None:
         _pixels(layer, images)
         seen = Seen("same", torch.arange(source.channels))
@@ -79,13 +79,6 @@ def _unscaled(operands: list[Value]) -> tuple[list[Value], float]:
     return (found, factor) if all(value.spiking for value in found) else (operands, 1.0)
 
 
-def _bias(site: Site) -> NDArray[np.float64] | None:
-    part = site.value.arguments[2] if site.value.op == "convolution" else site.value.arguments[0]
-    if site.value.op == "mm" or not isinstance(part, Value):
-        return None
-    return evaluate(part).to(torch.float64).reshape(-1).numpy()
-
-
 def _kernel(context: Context, site: Site, padding: Sides, factor: float) -> tuple[Tensor, Window] | None:
     """factor x float64[outputs, inputs, ky, kx] as the model has them, and the window; None where the chip has none."""
     dense = factor * evaluate(weight(site.value)).to(torch.float64)
@@ -94,15 +87,7 @@ def _kernel(context: Context, site: Site, padding: Sides, factor: float) -> tupl
     stride, inner, dilation, transposed, _, groups = site.value.arguments[3:9]
     if dense.ndim == 3:  # one-dimensional: a map of height 1
         dense, inner, dilation, stride = dense[:, :, None], [0, *inner], [1, *dilation], [*stride, *stride]
-    odd = (
-        "transposed convolution"
-        if transposed
-        else "three-dimensional convolution"
-        if dense.ndim > 4
-        else "two strides in one convolution"
-        if stride[0] != stride[1]
-        else None
-    )
+    odd = _odd(dense.ndim - 2, stride, transposed)
     if odd is not None:
         context.foreign(odd, *site.calls)
         return None
@@ -114,6 +99,15 @@ def _kernel(context: Context, site: Site, padding: Sides, factor: float) -> tupl
     )
     high, wide = dense.shape[2:]
     return dense, Window(high, wide, stride[0], inner[0] + pad_y, inner[1] + pad_x)
+
+
+def _odd(dimensions: int, stride: list[int], transposed: bool) -> str | None:
+    """What a convolution has that none of the chip has."""
+    if transposed:
+        return "transposed convolution"
+    if dimensions > 2:
+        return "three-dimensional convolution"
+    return "two strides in one convolution" if stride[0] != stride[1] else None
 
 
 def _pixels(layer: LayerDraft, images: NDArray[np.float32]) -> None:
