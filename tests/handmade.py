@@ -3,9 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from cases import chip_with
 from oracle import simulate_slowly
+from sparsespike.simulator.builder import Builder, Style
 from sparsespike.simulator.engine import run
+from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.eventlog import read_log
 from sparsespike.simulator.trace import (
     Attention,
@@ -31,12 +34,34 @@ END = 1  # C2: the service of an end-of-token flit
 CLOSE = 1 + 1  # C5, C8: the last word of a sweep is written, the phase ends
 
 WAY = READ + SEND + HOP + LOOK_UP  # from a step's grant until its first event, of the core itself, is taken
+PIPED = 1 + 1 + 1  # L3: two transfers of a cycle each, and the cycle behind them
 PERIOD = READ + SILENT + END  # from one silent step to the next at a producer that waits for nothing
 
 
 def up(amount, width):
     """ceil(amount / width)"""
     return -(-amount // width)
+
+
+def kernel(window, outputs=16):
+    """All weights 1."""
+    return np.ones((outputs, 1, window.height, window.width), int)
+
+
+def needs_accumulators(need, grid, chip, window, pooled=None):
+    """A convolution of three timesteps of a map: with so many accumulators it runs, with one less it is refused."""
+    builder = Builder(Style(timesteps=3, weight_density=1.0, weight_bits=4, seed=2))
+    given = builder.spikes("given", builder.rng.integers(0, 2, (1, 3, grid[0] * grid[1], 2)), *grid)
+    builder.conv("conv", given, 4, window, pooled=pooled)
+    trace = builder.trace()
+    assert run(trace, chip.replace({"core.accumulator_words": need}), verify=True).cycles.sum() > 0
+    with pytest.raises(UserError, match=rf"needs {need} accumulators.*gives {need - 1}"):
+        run(trace, chip.replace({"core.accumulator_words": need - 1}))
+
+
+def passes(start):
+    """L3: a silent step of a layer from its ready token to its release, where its producer is one link away."""
+    return start + READ + SILENT + SEND + 2 * HOP + LOOK_UP + END + 1 + 1
 
 
 def silent_steps(steps, sweep, outputs=1):

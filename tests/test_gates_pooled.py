@@ -11,17 +11,18 @@ from handmade import (
     ARRIVE,
     CLOSE,
     END,
-    HOP,
     LOOK_UP,
     PERIOD,
-    READ,
-    SEND,
+    PIPED,
     SILENT,
     WAY,
     conv_trace,
     expect_cycles,
+    kernel,
     linear_of,
+    needs_accumulators,
     neurons_of,
+    passes,
     quick,
     silence,
     stream_of,
@@ -53,11 +54,6 @@ HAND = {
     "the largest of all": ((3, 3), Window(2, 2), Window(2, 2), 1, {8: 4}),
 }
 every = pytest.mark.parametrize("name", HAND)
-
-
-def kernel(window, outputs=16):
-    """All weights 1."""
-    return np.ones((outputs, 1, window.height, window.width), int)
 
 
 @every
@@ -153,15 +149,9 @@ OPEN = {
 @pytest.mark.parametrize("schedule", ["layerwise", "pipelined"])
 def test_accumulators_for_the_open_outputs(name, order, times, schedule):
     """What just fits runs, one less is refused; `time_inner` holds them for all 3 timesteps."""
-    (height, width), window, pooled, contexts, places = OPEN[name]
-    builder = Builder(Style(timesteps=3, weight_density=1.0, weight_bits=4, seed=2))
-    given = builder.spikes("given", builder.rng.integers(0, 2, (1, 3, height * width, 2)), height, width)
-    builder.conv("conv", given, 4, window, pooled=pooled)
-    trace, need = builder.trace(), 4 * places * times
+    grid, window, pooled, contexts, places = OPEN[name]
     chip = quick(core__contexts=contexts, core__order=order, schedule=schedule)
-    run(trace, chip.replace({"core.accumulator_words": need}), verify=True)
-    with pytest.raises(UserError, match=rf"needs {need} accumulators.*gives {need - 1}"):
-        run(trace, chip.replace({"core.accumulator_words": need - 1}))
+    needs_accumulators(4 * places * times, grid, chip, window, pooled)
 
 
 @pytest.mark.parametrize(("order", "places"), [("time_outer", 16), ("time_inner", 8)])
@@ -195,20 +185,15 @@ def piped(rows=1):
 def test_a_pipelined_layer_waits_for_what_closes_its_tokens():
     trace = piped()
     chip = quick(schedule="pipelined", mesh__columns=2, core__contexts=8)
-    begin = 1 + 1 + 1  # two transfers of a cycle each, and the cycle behind them (L3)
 
     def released(step):
         """C5, of the convolution: begin and length of the sweep, two words, and 1."""
-        return begin + WAY + SILENT + END + step * PERIOD + 2 + 1
-
-    def passed(start):
-        """A silent step of the linear layer from its ready token to its release: its producer is one link away."""
-        return start + READ + SILENT + SEND + 2 * HOP + LOOK_UP + END + 1 + 1
+        return PIPED + WAY + SILENT + END + step * PERIOD + 2 + 1
 
     assert released(4) > released(2) + PERIOD  # the second token comes when the first has been sent
     ends = np.cumsum(run(trace, chip).cycles)
     assert ends.tolist() == np.cumsum(simulate_slowly(trace, chip).cycles).tolist()
-    assert ends.tolist() == [released(4) + 1, passed(released(4)) + 1]
+    assert ends.tolist() == [released(4) + 1, passes(released(4)) + 1]
     assert (bound(trace, chip).ends.reshape(-1) <= ends).all()
 
 

@@ -11,17 +11,18 @@ from handmade import (
     ARRIVE,
     CLOSE,
     END,
-    HOP,
     LOOK_UP,
     PERIOD,
-    READ,
-    SEND,
+    PIPED,
     SILENT,
     WAY,
     conv_trace,
     expect_cycles,
+    kernel,
     linear_of,
+    needs_accumulators,
     neurons_of,
+    passes,
     quick,
     silence,
     stream_of,
@@ -31,9 +32,7 @@ from handmade import (
 from oracle import simulate_slowly
 from sparsespike.simulator.activity import Action, Cause
 from sparsespike.simulator.bounds import bound
-from sparsespike.simulator.builder import Builder, Style
 from sparsespike.simulator.engine import run
-from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.trace import Conv, Pool, Stream, Window
 
 # name: (map, window, taps that a row's and a column's inputs go through, outputs that each input closes)
@@ -65,11 +64,6 @@ def spikes_at(tokens, *where):
     spikes = np.zeros((1, tokens, 1), int)
     spikes[0, list(where)] = 1
     return spikes
-
-
-def kernel(window, outputs=16):
-    """All weights 1."""
-    return np.ones((outputs, 1, window.height, window.width), int)
 
 
 def roomy(**changes):
@@ -158,15 +152,9 @@ OPEN = {
 @pytest.mark.parametrize(("order", "times"), [("time_outer", 1), ("time_inner", 3)])
 def test_accumulators_for_the_open_outputs(name, order, times):
     """What just fits runs, one less is refused; `time_inner` holds them for all 3 timesteps."""
-    window, (height, width), contexts, places = OPEN[name]
-    builder = Builder(Style(timesteps=3, weight_density=1.0, weight_bits=4, seed=2))
-    given = builder.spikes("given", builder.rng.integers(0, 2, (1, 3, height * width, 2)), height, width)
-    builder.conv("conv", given, 4, window)
-    trace, need = builder.trace(), 4 * places * times
+    window, grid, contexts, places = OPEN[name]
     chip = quick(core__contexts=contexts, core__order=order)
-    run(trace, chip.replace({"core.accumulator_words": need}), verify=True)
-    with pytest.raises(UserError, match=rf"needs {need} accumulators.*gives {need - 1}"):
-        run(trace, chip.replace({"core.accumulator_words": need - 1}))
+    needs_accumulators(4 * places * times, grid, chip, window)
 
 
 def test_potentials_of_the_outputs():
@@ -248,18 +236,13 @@ def test_a_pipelined_layer_waits_for_what_closes_its_tokens():
     streams = [stream_of("given", spikes_at(5)), silence("between", 1, 2, 1), silence("made", 1, 2, 1)]
     trace = trace_of(layers, streams, 1)
     chip = quick(schedule="pipelined", mesh__columns=2, core__contexts=8)
-    begin = 1 + 1 + 1  # two transfers of a cycle each, and the cycle behind them (L3)
 
     def released(step):
         """C5, of the convolution: begin and length of the sweep, and 1."""
-        return begin + WAY + SILENT + END + step * PERIOD + 1 + 1
-
-    def passed(start):
-        """A silent step of the linear layer from its ready token to its release: its producer is one link away."""
-        return start + READ + SILENT + SEND + 2 * HOP + LOOK_UP + END + 1 + 1
+        return PIPED + WAY + SILENT + END + step * PERIOD + 1 + 1
 
     assert released(3) > released(1) + PERIOD
     ends = np.cumsum(run(trace, chip).cycles)
     assert ends.tolist() == np.cumsum(simulate_slowly(trace, chip).cycles).tolist()
     assert ends[0] == released(4) - 1 + 1  # the last input closes nothing: no cycle of a sweep
-    assert ends[1] == passed(released(3)) + 1
+    assert ends[1] == passes(released(3)) + 1

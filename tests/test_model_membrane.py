@@ -84,3 +84,27 @@ def test_no_membrane_is_halving_and_a_reset_to_0():
     images = trace.pixels.astype(np.float32)
     assert np.array_equal(network_of(trace).logits(images), network_of(alike).logits(images))
     run(alike, chip_with(), verify=True)
+
+
+@pytest.mark.parametrize("spare", [-1, 0, 1, 2])
+def test_potentials_are_clipped_as_long_as_one_can_leave_its_width(spare):
+    """The longest chain of the largest sums of either sign, and mixed ones: at `spare` 1 nothing can be clipped."""
+    steps, fraction, accumulator = 12, 3, 6
+    largest, high = 2 ** (accumulator - 1) - 1, 2 ** (accumulator + fraction + spare - 1)
+    numerics = Numerics(steps, fraction, 8, 8, accumulator, accumulator + fraction + spare)
+    layer = Conv(name="c", source="pixels", target="made", weights=Weights.from_dense(np.ones((1, 1))), bias=None)
+    forward = _Forward(IntegerNetwork(numerics, (layer,), {"pixels": (1, 1, 1)}, 1.0, 0, 0, 0), np.zeros((1, 1, 1, 1)))
+    sums = np.random.default_rng(spare + 1).choice([-largest, largest, 0, 1], (1, steps, 40, 1))
+    sums[0, :, 0], sums[0, :, 1] = -largest, largest
+    theta = high - 1
+    spikes, clipped = forward._neurons(sums.astype(np.int32), 0, theta), 0
+    for at in range(40):
+        u = 0
+        for t in range(steps):
+            wide = u // 2 + int(sums[0, t, at, 0]) * 2**fraction
+            u = max(-high, min(high - 1, wide))
+            clipped += u != wide
+            assert spikes[0, t, at, 0] == (u >= theta)
+            u *= u < theta
+    assert forward.saturated == clipped
+    assert (clipped > 0) == (spare < 1)
