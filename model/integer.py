@@ -29,7 +29,6 @@ from ..simulator.trace import (
     Select,
 )
 from .selector import image_keys, random_scores
-from .windows import seen_by
 
 BATCH = 32
 _EXACT_FLOAT32 = 2**24  # below it float32 holds every integer, so a BLAS product is exact in any order
@@ -204,7 +203,7 @@ class _Forward:
         sums = functools.reduce(_add_in_place, (_product(seen, matrix) for seen, matrix in windows))
         sums = np.rint(sums, out=sums).astype(np.int32)
         if layer.pooled is not None:
-            sums = functools.reduce(np.maximum, seen_by(sums, layer.pooled, np.iinfo(sums.dtype).min))
+            sums = functools.reduce(np.maximum, layer.pooled.views(sums, np.iinfo(sums.dtype).min))
         x = sums.reshape(*sums.shape[:2], -1, sums.shape[-1])
         self._store(layer, self._outputs(layer, x, layer.bias))
 
@@ -215,7 +214,7 @@ class _Forward:
         """
         source = self.values[layer.source].astype(kind, copy=False)
         _, height, width = self.network.shapes[layer.source]
-        return seen_by(source.reshape(*source.shape[:2], height, width, -1), layer.geometry, 0)
+        return layer.geometry.views(source.reshape(*source.shape[:2], height, width, -1))
 
     def _linear(self, layer: Linear) -> None:
         x = exact_product(self.values[layer.source], layer.weights.to_dense()[:, :, 0].T)

@@ -4,7 +4,6 @@ Weights are random and sparse, `neurons` gives a wanted density of spikes or act
 ARCHITECTURE.md, selectors and attention as in `trace`.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -132,7 +131,7 @@ class Builder:
         sums = _correlate(values, dense, geometry)
         sums = np.broadcast_to(sums, (self.style.images, self.style.timesteps, *sums.shape[2:]))
         if pooled is not None:
-            sums = np.maximum.reduce(list(_windows(sums, pooled, _LOWEST)))
+            sums = np.maximum.reduce(list(pooled.views(sums, _LOWEST)))
         weights = Weights.from_dense(dense.reshape(channels, stream.channels, geometry.height, geometry.width))
         fields = {"window": geometry if given else None, "pooled": pooled}
         return self._fires(Conv, name, source, sums, weights, residual, **fields)
@@ -151,7 +150,7 @@ class Builder:
         target, stream = f"{name}.out", self.streams[source]
         layer = Pool(name=name, source=source, target=target, kernel=kernel, stride=stride, padding=padding, **form)
         window, summed = layer.geometry, layer.form == "sum"
-        seen = list(_windows(self.dense[source].reshape(self._grid(source)), window))
+        seen = list(window.views(self.dense[source].reshape(self._grid(source))))
         pooled = np.sum(seen, axis=0) if summed else np.maximum.reduce(seen)
         kind: InputKind = "integer" if summed else stream.kind
         self.streams[target] = Stream(target, kind, stream.channels, *window.outputs(stream.height, stream.width))
@@ -339,23 +338,11 @@ class Builder:
         return activations @ score.astype(np.int64), layer
 
 
-def _windows(maps: NDArray[Any], window: Window, around: int = 0) -> Iterator[NDArray[Any]]:
-    """maps[images, steps, y, x, channels] -> what each tap sees of them, with y and x of outputs.
-
-    around: what lies around the maps.
-    """
-    height, width = window.outputs(*maps.shape[2:4])
-    pads = (0, 0), (0, 0), (window.pad_y, window.pad_y), (window.pad_x, window.pad_x), (0, 0)
-    padded, step = np.pad(maps, pads, constant_values=around), window.stride
-    for y, x in np.ndindex(window.height, window.width):
-        yield padded[:, :, y : y + (height - 1) * step + 1 : step, x : x + (width - 1) * step + 1 : step]
-
-
 def _correlate(values: NDArray[Any], dense: NDArray[np.int8], window: Window) -> Ints:
     """values[images, steps, y, x, inputs] with weights dense[outputs, inputs, taps] -> sums[..., y, x, outputs]."""
     taps = dense.astype(np.float64).transpose(2, 1, 0)
     shape = (*values.shape[:2], *window.outputs(*values.shape[2:4]), dense.shape[0])
     sums = np.zeros(shape).reshape(-1, dense.shape[0])
-    for tap, seen in enumerate(_windows(values.astype(np.float64), window)):
+    for tap, seen in enumerate(window.views(values.astype(np.float64))):
         sums += seen.reshape(-1, seen.shape[-1]) @ taps[tap]  # reshaping copies, so that BLAS takes it
     return exact(sums).reshape(shape)

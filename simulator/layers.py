@@ -3,6 +3,7 @@
 Layers name streams; where spikes of a stream lie and what they are is `trace`'s to say.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -151,6 +152,17 @@ class Window:
             (height + 2 * self.pad_y - self.height) // self.stride + 1,
             (width + 2 * self.pad_x - self.width) // self.stride + 1,
         )
+
+    def views(self, maps: NDArray[Any], around: int = 0) -> Iterator[NDArray[Any]]:
+        """For each tap, ky x width + kx, what it sees of maps[images, timesteps, y, x, channels], with y, x of outputs.
+
+        Views of one padded copy; around: what lies around the maps.
+        """
+        rows, columns = self.outputs(*maps.shape[2:4])
+        pads = (0, 0), (0, 0), (self.pad_y, self.pad_y), (self.pad_x, self.pad_x), (0, 0)
+        padded, step = np.pad(maps, pads, constant_values=around), self.stride
+        for y, x in np.ndindex(self.height, self.width):
+            yield padded[:, :, y : y + (rows - 1) * step + 1 : step, x : x + (columns - 1) * step + 1 : step]
 
     def over(self, inner: "Window") -> "Window":
         """What an output of this window sees of a map through `inner`, whose outputs are its inputs."""

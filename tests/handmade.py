@@ -48,15 +48,15 @@ def kernel(window, outputs=16):
     return np.ones((outputs, 1, window.height, window.width), int)
 
 
-def needs_accumulators(need, grid, chip, window, pooled=None):
-    """A convolution of three timesteps of a map: with so many accumulators it runs, with one less it is refused."""
+def cycles_with_just(need, grid, chip, window, pooled=None):
+    """Of a convolution of three timesteps of a map, with so many accumulators; with one less it must be refused."""
     builder = Builder(Style(timesteps=3, weight_density=1.0, weight_bits=4, seed=2))
     given = builder.spikes("given", builder.rng.integers(0, 2, (1, 3, grid[0] * grid[1], 2)), *grid)
     builder.conv("conv", given, 4, window, pooled=pooled)
     trace = builder.trace()
-    assert run(trace, chip.replace({"core.accumulator_words": need}), verify=True).cycles.sum() > 0
     with pytest.raises(UserError, match=rf"needs {need} accumulators.*gives {need - 1}"):
         run(trace, chip.replace({"core.accumulator_words": need - 1}))
+    return int(run(trace, chip.replace({"core.accumulator_words": need}), verify=True).cycles.sum())
 
 
 def passes(start):

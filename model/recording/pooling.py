@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...simulator.trace import Window
-from ..windows import seen_by
 from .drafts import LayerDraft
 from .streams import Draft
 from .values import Value
@@ -64,7 +63,7 @@ def summed(source: Draft, window: Window) -> NDArray[np.uint8]:
     """
     dense = source.dense
     maps = dense.reshape(*dense.shape[:2], source.height, source.width, -1)
-    total = functools.reduce(np.add, seen_by(maps, window, 0))
+    total = functools.reduce(np.add, window.views(maps))
     return total.reshape(*dense.shape[:2], -1, maps.shape[-1])
 
 
