@@ -1,37 +1,17 @@
 """The command line: signatures and help, one call each. Everything heavy is imported by the command that needs it."""
 
-import inspect
-import os
-import signal
-import sys
-import tomllib
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from . import __version__
+from .analysis.shell import REQUIRED, Commands, Options, command, flag, parse_settings, run_commands
 from .model.options import TRAIN_OPTIONS
-from .simulator.errors import UserError
-
-
-class _StopError(Exception):
-    """Ctrl-C, with what it left behind in words; the command-line library swallows a KeyboardInterrupt's text."""
-
-
-class _Commands(TyperGroup):
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as stop:
-            raise _StopError(str(stop) or "interrupted; what was finished is kept, nothing is half-written") from None
-
 
 app = typer.Typer(
     name="sparsespike",
-    cls=_Commands,
+    cls=Commands,
     help="Simulate sparse spiking transformers, spike by spike, on a neuromorphic accelerator.",
     epilog="Start with: sparsespike demo",
     rich_markup_mode="rich",
@@ -83,29 +63,6 @@ def demo(out: Out = Path("out/demo")) -> None:
     run(out)
 
 
-# The options of commands that have many of them, in the order of their help: what each is, and its default.
-Options = Mapping[str, tuple[Any, Any]]
-REQUIRED = inspect.Parameter.empty
-
-
-def _flag(name: str, text: str) -> Any:
-    """An option that is there or not."""
-    return Annotated[bool, typer.Option(name, help=text)]
-
-
-def _command(name: str, options: Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Makes a function the command of that name, called with `options` by name."""
-
-    def register(run: Callable[..., None]) -> Callable[..., None]:
-        kind = inspect.Parameter.KEYWORD_ONLY
-        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [inspect.Parameter(key, kind, annotation=what, default=value) for key, (what, value) in options.items()]
-        )
-        return app.command(name)(run)
-
-    return register
-
-
 RECIPE = typer.Option(help="What options default to: rounds, paper (15 x 300 epochs), or gradual (one round).")
 
 
@@ -115,7 +72,8 @@ def _train_option(default: Any, text: str) -> tuple[Any, Any]:
     return Annotated[type(default) | None, typer.Option(help=text, show_default=shown)], None
 
 
-@_command(
+@command(
+    app,
     "train",
     {
         "out": (Out, REQUIRED),
@@ -176,9 +134,9 @@ SIMULATE_OPTIONS: Options = {
     "energy": (Energy, "cmos45"),
     "images": (FirstImages, None),
     "placement": (Annotated[Path | None, typer.Option(metavar="FILE", help="Own cuts of layers (TOML).")], None),
-    "verify": (_flag("--verify", "Recompute every spike and logit; demand equality."), False),
-    "bound": (_flag("--bound", "Lower bounds of cycles and energy; nothing is stepped."), False),
-    "per_weight": (_flag("--per-weight", "Also what a surviving weight costs."), False),
+    "verify": (flag("--verify", "Recompute every spike and logit; demand equality."), False),
+    "bound": (flag("--bound", "Lower bounds of cycles and energy; nothing is stepped."), False),
+    "per_weight": (flag("--per-weight", "Also what a surviving weight costs."), False),
     "json": (JsonOut, None),
     "timeline": (TimelineOut, None),
     "timeline_cycles": (TimelineCycles, None),
@@ -186,7 +144,7 @@ SIMULATE_OPTIONS: Options = {
 }
 
 
-@_command("simulate", SIMULATE_OPTIONS)
+@command(app, "simulate", SIMULATE_OPTIONS)
 def _simulate(
     settings: Settings,
     timeline: TimelineOut,
@@ -253,7 +211,7 @@ COMPARE_OPTIONS: Options = {
 }
 
 
-@_command("compare", COMPARE_OPTIONS)
+@command(app, "compare", COMPARE_OPTIONS)
 def _compare(**options: Any) -> None:
     """Tickets side by side on one chip: accuracy, sparsity, operations, energy by formula and simulated, cycles, DRAM.
 
@@ -339,23 +297,6 @@ def inspect_file(
     inspect(file)
 
 
-def parse_settings(settings: list[str]) -> dict[str, Any]:
-    """["core.lanes=32", "core.weight_format=csr"] -> {"core.lanes": 32, "core.weight_format": "csr"}.
-
-    Values are TOML; a word that is no TOML value is taken as text. Raises UserError for a setting without "=".
-    """
-    values: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, text = (part.strip() for part in setting.partition("="))
-        if not (key and equals and text):
-            raise UserError(f"--set {setting}: must be KEY=VALUE, e.g. --set core.lanes=32")
-        try:
-            values[key] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            values[key] = text
-    return values
-
-
 @app.callback(invoke_without_command=True)
 def _main(
     context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
@@ -368,32 +309,7 @@ def _main(
 
 def main() -> None:
     """Entry point: 0 on success, 2 and a line on stderr for what the user can put right, 130 on Ctrl-C or SIGTERM."""
-    signal.signal(signal.SIGTERM, _interrupt)  # so that worker processes are ended and what is finished is kept
-    try:
-        sys.exit(app(prog_name="sparsespike", standalone_mode=False) or 0)
-    except UserError as error:
-        _fail(str(error), 2)
-    except (_StopError, KeyboardInterrupt) as error:
-        _fail(str(error) or "interrupted", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: not a mistake
-        sys.exit(0)
-    except Exception as error:
-        # typer's own complaints about the command line; their class is not part of its interface
-        if not hasattr(error, "format_message"):
-            raise
-        command = getattr(getattr(error, "ctx", None), "command_path", "sparsespike")
-        _fail(f"{error.format_message()} (see {command} --help)", getattr(error, "exit_code", 2))
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _fail(message: str, code: int) -> None:
-    line = " ".join(message.split())
-    typer.echo(f"error: {line}" if code == 2 else line, err=True)
-    sys.exit(code)
+    run_commands(app, "sparsespike")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ LIBRARIES = {
     "model": {"torch", "numpy", "sklearn", "rich", "safetensors"},
     "analysis": {"numpy", "scipy", "joblib", "matplotlib"},
     "analysis/console.py": {"rich"},
+    "analysis/shell.py": {"typer"},
 }
 # room -> the parts of the package that its modules may import
 PARTS = {

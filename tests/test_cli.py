@@ -13,6 +13,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from sparsespike import UserError, cli, load_trace
+from sparsespike.analysis import shell
 from sparsespike.analysis.single import RunRequest
 from sparsespike.simulator.files import HEADER_KEY, save_tensors
 from sparsespike.simulator.hardware import chip_text
@@ -92,7 +93,7 @@ def test_simulate_offers_what_a_run_takes() -> None:
     spelled = {name: default for name, (_, default) in cli.SIMULATE_OPTIONS.items()}
     assert [name for name in spelled if not name.startswith("timeline_")] == list(fields)
     assert [name for name in spelled if name not in fields] == ["timeline_cycles", "timeline_events"]
-    assert (spelled.pop("trace"), spelled.pop("settings")) == (cli.REQUIRED, None)
+    assert (spelled.pop("trace"), spelled.pop("settings")) == (shell.REQUIRED, None)
     assert {name: fields.get(name) for name in spelled} == spelled
 
 
@@ -107,7 +108,7 @@ def test_simulate_offers_what_a_run_takes() -> None:
     ],
 )
 def test_settings_are_toml_or_words(setting: str, value: object) -> None:
-    (parsed,) = cli.parse_settings([setting]).values()
+    (parsed,) = shell.parse_settings([setting]).values()
     assert parsed == value
     assert type(parsed) is type(value)
 
@@ -115,7 +116,7 @@ def test_settings_are_toml_or_words(setting: str, value: object) -> None:
 @pytest.mark.parametrize("setting", ["core.lanes", "=3", "core.lanes="])
 def test_settings_need_key_and_value(setting: str) -> None:
     with pytest.raises(UserError, match="KEY=VALUE"):
-        cli.parse_settings([setting])
+        shell.parse_settings([setting])
 
 
 # ---- mistakes: each writes its files into a folder and returns the command line; the text must stand in the message
