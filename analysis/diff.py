@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from ..simulator.errors import UserError
+from ..simulator.hardware import NAMES, ORIGIN
 from .views import Report, images_of, layers_of
 
 SCHEMA_VERSION = 1  # of `Diff.to_json`
@@ -194,7 +195,7 @@ def diff_reports(a: Report, b: Report, names: tuple[str, str] = ("A", "B")) -> D
 
 
 def _inputs(a: Report, b: Report) -> Iterator[Input]:
-    """What the runs were given, key by key; the chip's description is only text, and its hash follows from its keys."""
+    """What the runs were given, key by key; what a chip file says about itself is only text, and its hash follows from its keys."""
     one, two = (_given(report) for report in (a, b))
     for key in {**one, **two}:
         if one.get(key, ABSENT) != two.get(key, ABSENT):
@@ -208,9 +209,8 @@ def _inputs(a: Report, b: Report) -> Iterator[Input]:
 
 def _given(report: Report) -> dict[str, Any]:
     record = dict(report["provenance"])
-    chip = dict(_flat(record.pop("chip", {}), ""))
-    for follows in ("description", "name"):
-        chip.pop(follows, None)
+    told = NAMES | ORIGIN
+    chip = dict(_flat({key: value for key, value in record.pop("chip", {}).items() if key not in told}, ""))
     record.pop("chip_sha256", None)
     return {"images": images_of(report), "chip": report["chip"], **chip, **dict(_flat(record, ""))}
 

@@ -12,7 +12,7 @@ from typing import Any
 from .. import __version__
 from ..simulator.energy import load_energy_table
 from ..simulator.errors import UserError
-from ..simulator.hardware import Chip
+from ..simulator.hardware import NAMES, ORIGIN, Chip
 from ..simulator.report import simulate
 from ..simulator.trace import Trace, load_trace
 from .parallel import finished
@@ -107,7 +107,7 @@ def _points(space: Space, traces: Sequence[str | Path]) -> tuple[list[Point], li
                     Row(key, program_version(), trace, space.chip, candidate.settings, None, candidate.reason)
                 )
                 continue
-            key = _key(content, energy, candidate.chip.model_dump(exclude={"name", "description"}))
+            key = _key(content, energy, candidate.chip.model_dump(exclude=ORIGIN | NAMES))
             point = Point(key, path, trace, space.chip, candidate.settings, candidate.chip, space.energy, space.images)
             points.setdefault(key, point)
     return list(points.values()), refused

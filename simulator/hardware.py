@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from .errors import UserError, nearest
+from .origin import Fidelity, Source, changed_sources, source_faults
 from .validation import Part, sentences, walk_fields
 
 Count = Annotated[int, Field(ge=1, le=65536)]
@@ -31,12 +32,24 @@ SramDevice = Literal["lstp", "lop", "hp"]
 # as zeros (R1) and dropped tokens computed in vain (G3); spikes stay events.
 BASELINES: dict[str, dict[str, Any]] = {"dense": {"core.weight_format": "dense", "token_unit.policy": "off"}}
 
+# Parts of a chip file that are about its numbers, and are none of its keys.
+ORIGIN = {"fidelity", "sources"}
+NAMES = {"name", "description"}  # keys that are no numbers
+
 
 class Technology(Part):
     """The process that the chip is built in; energy tables of another node are refused."""
 
     node_nm: int = Field(ge=3, le=180, description="feature size, nanometres")
     sram_device: SramDevice = Field(description="CACTI transistor type of the SRAM macros: standby, operating, speed")
+    sram_node_nm: int | None = Field(
+        None, ge=3, le=180, description="node whose SRAM macros stand in, not scaled, where CACTI has none of node_nm"
+    )
+
+    @property
+    def macro_node_nm(self) -> int:
+        """Node of the SRAM macros: sram_node_nm, or without it node_nm."""
+        return self.node_nm if self.sram_node_nm is None else self.sram_node_nm
 
 
 class Mesh(Part):
@@ -114,7 +127,10 @@ class Dram(Part):
 
 
 class Chip(Part):
-    """A whole accelerator. Frozen; `replace` gives a changed copy that is checked again."""
+    """A whole accelerator. Frozen; `replace` gives a changed copy that is checked again.
+
+    fidelity, sources: what is said about it (origin.py); nothing of it has an influence on what is simulated.
+    """
 
     name: str = Field(description="what the chip is called in reports")
     description: str = Field(description="one line about it")
@@ -126,6 +142,12 @@ class Chip(Part):
     token_unit: TokenUnit
     attention: AttentionUnits
     dram: Dram
+    fidelity: Fidelity | None = None
+    sources: Annotated[tuple[Source, ...], Field(strict=False)] = ()
+
+    def settings(self) -> dict[str, Any]:
+        """Every key of the chip with its value, in tables as in the file; what is said about them is left out."""
+        return self.model_dump(exclude=ORIGIN)
 
     @property
     def cores(self) -> int:
@@ -212,16 +234,17 @@ class Chip(Part):
         Raises UserError naming every unknown key (with the nearest valid one) and every impossible value.
         """
         data = self.model_dump()
-        faults = []
+        known, faults, changed = set(chip_keys()), [], []
         for key, value in overrides.items():
-            *path, leaf = key.split(".")
-            node: Any = data
-            for step in path:
-                node = node.get(step) if isinstance(node, dict) else None
-            if not isinstance(node, dict) or leaf not in node or isinstance(node[leaf], dict):
+            if key not in known:
                 faults.append(f"{key}: unknown key; {nearest(key, chip_keys())}")
                 continue
-            node[leaf] = value
+            *path, leaf = key.split(".")
+            table = data[path[0]] if path else data
+            if table[leaf] != value:
+                changed.append(key)
+            table[leaf] = value
+        data["sources"] = changed_sources(self.sources, (key for key in changed if key not in NAMES))
         return _build(data, f"chip {self.name!r}", faults)
 
     def baseline(self, name: str) -> "Chip":
@@ -236,13 +259,13 @@ class Chip(Part):
 
 
 def chip_keys() -> list[str]:
-    """Every key of a chip file in dotted form, in file order."""
-    return [key for key, _ in walk_fields(Chip)]
+    """Every key of a chip file in dotted form, in file order; what is said about them is none."""
+    return [key for key, _ in walk_fields(Chip) if key not in ORIGIN]
 
 
 def chip_fields() -> dict[str, str]:
     """Dotted key -> what it means; for `sparsespike hardware`."""
-    return {key: field.description or "" for key, field in walk_fields(Chip)}
+    return {key: field.description or "" for key, field in walk_fields(Chip) if key not in ORIGIN}
 
 
 def chip_names() -> list[str]:
@@ -285,7 +308,7 @@ def _build(data: Any, where: str, faults: Sequence[str]) -> Chip:
     try:
         chip = Chip.model_validate(data)
     except ValidationError as error:
-        found += sentences(error, chip_keys())
+        found += sentences(error, [*chip_keys(), *sorted(ORIGIN)])
     else:
         found += _cross_faults(chip)
         if not found:
@@ -300,4 +323,7 @@ def _cross_faults(chip: Chip) -> list[str]:
         faults.append("core.weight_word_bits: a word must hold a weight and its index")
     if chip.core.weight_kib * 8192 < chip.core.weight_banks * chip.core.weight_word_bits:
         faults.append("core.weight_kib: less than one word in each bank")
-    return faults
+    numbers = [key for key in chip_keys() if key not in NAMES]
+    if chip.technology.sram_node_nm is None:
+        numbers.remove("technology.sram_node_nm")
+    return faults + source_faults(chip.sources, numbers, every=chip.fidelity is not None)

@@ -223,7 +223,7 @@ def _named(names: Any, values: Any) -> dict[str, int]:
 
 def chip_sha256(chip: Chip) -> str:
     """Hash of every value of a chip, in key order; equal chips have equal hashes, whatever file they came from."""
-    return hashlib.sha256(json.dumps(chip.model_dump(), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(chip.settings(), sort_keys=True).encode()).hexdigest()
 
 
 def simulate(
