@@ -195,7 +195,7 @@ def diff_reports(a: Report, b: Report, names: tuple[str, str] = ("A", "B")) -> D
 
 
 def _inputs(a: Report, b: Report) -> Iterator[Input]:
-    """What the runs were given, key by key; what a chip file says about itself is only text, and its hash follows from its keys."""
+    """What the runs were given, key by key; what a chip file says of itself is text, and its hash follows."""
     one, two = (_given(report) for report in (a, b))
     for key in {**one, **two}:
         if one.get(key, ABSENT) != two.get(key, ABSENT):

@@ -17,6 +17,7 @@ from .views import (
     BOUND_LINE,
     cause_table,
     component_table,
+    fidelity_line,
     host_line,
     layer_table,
     level_line,
@@ -87,7 +88,8 @@ def run_single(request: RunRequest) -> None:
         show(verified_line([plain]))
     if request.bound:
         show(BOUND_LINE)
-    show(*filter(None, (level_line(report.level, report.replay_reason), host_line(plain["host"]))))
+    remarks = level_line(report.level, report.replay_reason), host_line(plain["host"]), fidelity_line(plain)
+    show(*filter(None, remarks))
     if request.timeline is not None:
         show(request.timeline.summary)
 

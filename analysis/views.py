@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..simulator.hardware import Chip, chip_names, load_chip
+from ..simulator.origin import CHANGED
 from .tables import Table, kib, percent, si
 
 Report = Mapping[str, Any]
@@ -99,6 +100,22 @@ def host_line(host: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def fidelity_line(report: Report) -> str:
+    """How far the chip is like the published one that it is modelled on, in a line; "" where it is nobody else's."""
+    chip = report["provenance"]["chip"]
+    fidelity = chip.get("fidelity")
+    if fidelity is None:
+        return ""
+    changed = [key for source in chip["sources"] if source["source"] == CHANGED for key in source["keys"]]
+    stand_in = chip["technology"]["sram_node_nm"]
+    parts = (
+        f"{report['chip']} is like {fidelity['to']} in: {fidelity['has']}; not in: {fidelity['lacks']}",
+        f"changed here: {', '.join(changed)}" if changed else "",
+        f"its memories are macros of {stand_in} nm, not scaled" if stand_in else "",
+    )
+    return "; ".join(filter(None, parts))
+
+
 def layer_table(report: Report) -> Table:
     """One run by layer."""
     images = images_of(report)
@@ -191,11 +208,17 @@ def layers_of(report: Report) -> Sequence[Mapping[str, Any]]:
     return layers
 
 
+CHIPS_NOTE = (
+    "sparsespike hardware NAME prints one as a file to change; of a chip that is in part like a published one it says "
+    "what this model has of it, what not, and where each number comes from."
+)
+
+
 def chips_table() -> Table:
     """The shipped chips and what tells them apart."""
     rows = tuple(_chip_row(load_chip(name)) for name in chip_names())
     columns = ("chip", "cores", "lanes", "clock", "weight memory", "format", "tokens", "what it is")
-    return Table("Shipped chips", columns, rows, "sparsespike hardware NAME prints one as a file to change.")
+    return Table("Shipped chips", columns, rows, CHIPS_NOTE)
 
 
 def _chip_row(chip: Chip) -> tuple[str, ...]:

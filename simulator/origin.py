@@ -22,8 +22,8 @@ class Source(Part):
     """Where numbers of a chip file come from.
 
     kind: published (its document was read), quoted second-hand (by another than its document), derived (worked out from
-    such numbers, in `source`), assumed (the document does not say), chosen (a choice of this model, which has a part that
-    the published chip has not, or a chip that is nobody else's).
+    such numbers, in `source`), assumed (the document does not say, or was not read), chosen (for a part that this model
+    has and the published chip has not, or for a chip that is nobody else's).
     keys: of the numbers, dotted; without any, all that no other entry names.
     """
 

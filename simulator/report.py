@@ -210,7 +210,7 @@ class Report:
             "program": f"sparsespike {__version__}",
             "trace_sha256": self.trace_sha256,
             "trace": self.trace_provenance,
-            "chip": self.chip.model_dump(),
+            "chip": self.chip.model_dump(mode="json"),
             "chip_sha256": chip_sha256(self.chip),
             "energy_table": self.table.name,
             "energy_table_sha256": self.table.sha256,

@@ -43,7 +43,8 @@ def test_pruned_weights_are_added_as_zeros_and_dropped_tokens_computed(neuron):
 
 def test_the_shipped_chip_dense_is_the_baseline_of_mesh16():
     named = {"name": "", "description": ""}
-    assert load_chip("dense").replace(named) == load_chip("mesh16").baseline("dense").replace(named)
+    dense, baseline = load_chip("dense").replace(named), load_chip("mesh16").baseline("dense").replace(named)
+    assert dense.settings() == baseline.settings()
 
 
 @pytest.mark.parametrize("name", chip_names())

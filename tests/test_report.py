@@ -222,7 +222,7 @@ def test_the_trace_s_hash_does_not_change_when_the_chip_does(trace, tmp_path):
     provenance = [simulate(load_trace(tmp_path / "trace.safetensors"), chip).to_json()["provenance"] for chip in chips]
     assert {entry["trace_sha256"] for entry in provenance} == {digest}
     assert len({entry["chip_sha256"] for entry in provenance}) == len(chips)
-    assert [entry["chip"] for entry in provenance] == [chip.model_dump() for chip in chips]
+    assert [entry["chip"] for entry in provenance] == [chip.model_dump(mode="json") for chip in chips]
     assert trace.sha256 == digest
 
 
