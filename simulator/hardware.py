@@ -324,6 +324,7 @@ def _cross_faults(chip: Chip) -> list[str]:
     if chip.core.weight_kib * 8192 < chip.core.weight_banks * chip.core.weight_word_bits:
         faults.append("core.weight_kib: less than one word in each bank")
     numbers = [key for key in chip_keys() if key not in NAMES]
-    if chip.technology.sram_node_nm is None:
-        numbers.remove("technology.sram_node_nm")
-    return faults + source_faults(chip.sources, numbers, every=chip.fidelity is not None)
+    required = [] if chip.fidelity is None else list(numbers)
+    if required and chip.technology.sram_node_nm is None:
+        required.remove("technology.sram_node_nm")
+    return faults + source_faults(chip.sources, numbers, required)

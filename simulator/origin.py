@@ -46,10 +46,10 @@ class Fidelity(Part):
     text: str = Field(min_length=100)
 
 
-def source_faults(sources: Sequence[Source], keys: Sequence[str], *, every: bool) -> list[str]:
+def source_faults(sources: Sequence[Source], keys: Sequence[str], required: Sequence[str]) -> list[str]:
     """What is wrong with where numbers come from: keys that are none, or named twice, or not at all.
 
-    keys: those of the file's numbers.  every: each of them must be named, one by one.
+    keys: of all numbers that a chip file may have.  required: those that must be named one by one; often none.
     """
     named = Counter(key for source in sources for key in source.keys)
     faults = [f"sources: {key}: unknown key; {nearest(key, keys)}" for key in named if key not in keys]
@@ -57,10 +57,10 @@ def source_faults(sources: Sequence[Source], keys: Sequence[str], *, every: bool
     rest = sum(not source.keys for source in sources)
     if rest > 1:
         faults.append(f"sources: {rest} entries without keys; one may stand for all numbers that no other names")
-    missing = [key for key in keys if key not in named]
-    if every and rest:
+    missing = [key for key in required if key not in named]
+    if required and rest:
         faults.append("sources: an entry without keys; a chip with [fidelity] names every number")
-    if every and missing:
+    if missing:
         faults.append(f"sources: nothing about {', '.join(missing)}; a chip with [fidelity] names every number")
     return faults
 

@@ -1,14 +1,18 @@
 """Chips that are in part like published ones: where their numbers come from, how far they go, and what runs on them."""
 
 import json
+import re
 import tomllib
 from functools import cache
+from importlib import resources
 
 import numpy as np
 import pytest
 from sparsespike import UserError, load_chip, simulate
 from sparsespike.analysis.diff import diff_reports
 from sparsespike.analysis.single import RunRequest, run_single
+from sparsespike.analysis.space import load_space
+from sparsespike.analysis.sweep import run_sweep
 from sparsespike.analysis.views import fidelity_line
 from sparsespike.model.data import Split
 from sparsespike.model.export import trace_ticket
@@ -18,11 +22,14 @@ from sparsespike.model.tickets import shipped
 from sparsespike.simulator.energy import load_energy_table
 from sparsespike.simulator.hardware import chip_names, chip_text
 from sparsespike.simulator.origin import CHANGED
+from sparsespike.simulator.peers import run_peers
 from sparsespike.simulator.report import chip_sha256
 from sparsespike.simulator.sram import check_access_times, macro_costs, sram_cost
 from sparsespike.simulator.synthetic import WORKLOADS, synthetic_trace
 from sparsespike.simulator.trace import save_trace
 from spike_files import LENET, LENET_TOML
+
+pytestmark = pytest.mark.torch  # tickets and spike files become traces in the model room
 
 OWN = ("dense", "edge", "mesh16")
 NODES = {"loas-like": 32, "loihi-like": 14, "prosperity-like": 28, "vesta-like": 28}
@@ -260,6 +267,8 @@ def test_a_number_that_is_changed_is_no_longer_the_published_one():
     again = changed.replace({"core.lanes": 8})
     assert source_of(again, "core.lanes").keys == ("clock_mhz", "core.lanes")
     assert chip.replace({}) == chip
+    scaled = load_chip("prosperity-like", {"technology.node_nm": 32, "technology.sram_node_nm": None})
+    assert source_of(scaled, "technology.sram_node_nm").kind == "chosen"
     assert load_chip("edge", {"core.lanes": 4}).sources[-1].keys == ("core.lanes",)
 
 
@@ -279,6 +288,19 @@ def test_two_chips_that_differ_in_words_alone_are_the_same_hardware(tmp_path):
     one, two = (simulate(trace, each, table).to_json() for each in (chip, worded))
     assert one["provenance"]["chip"] != two["provenance"]["chip"]
     assert diff_reports(one, two).inputs == ()
+
+
+def test_a_sweep_is_not_repeated_because_of_other_words(tmp_path):
+    save_trace(synthetic_trace(images=1), tmp_path / "t.safetensors")
+    text, _ = chip_text("edge")
+    (tmp_path / "space.toml").write_text(f'chip = "{tmp_path / "mine.toml"}"\n[axes]\ncore.lanes = [4, 8]\n')
+    known = []
+    for words in ("nobody else's", "ours"):
+        (tmp_path / "mine.toml").write_text(text.replace("nobody else's", words))
+        space = load_space(tmp_path / "space.toml")
+        swept = run_sweep(space, [tmp_path / "t.safetensors"], tmp_path / "r.sqlite", jobs=1)
+        known.append(swept.known)
+    assert known == [0, 2]
 
 
 def test_a_report_holds_what_the_chip_is_like_and_the_line_says_it():
@@ -307,3 +329,51 @@ def test_simulate_prints_the_line(tmp_path, capsys):
     assert "loas-like is like LoAS (MICRO 2024) in: 16 cores" in printed
     run_single(RunRequest(trace, hardware="edge"))
     assert "is like" not in capsys.readouterr().out
+
+
+# --- hwconfigs/README.md ------------------------------------------------------------------------------------------
+
+PAGE = (resources.files("sparsespike.hwconfigs") / "README.md").read_text("utf-8")
+
+
+def row_of(first):
+    """The cells of the page's row that begins so."""
+    (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| {first}")]
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def test_the_page_s_comparison_with_prosperity_is_what_is_measured():
+    trace, chip = trace_of("lenet5_mnist"), load_chip("prosperity-like", {"core.weight_kib": 72.0})
+    report = simulate(trace, chip, priced_at(28))
+    peers = run_peers(trace).runs
+    sparse, full = (int(peers[name].cycles) for name in ("prosperity_bit_sparse", "prosperity"))
+    published, here, why = row_of("cycles of LeNet-5")[1:]
+    assert f"{sparse:,} " in published
+    assert f"{report.cycles:,} on" in here
+    assert f": {report.cycles / sparse - 1:.0%} more".replace("%", " %") in here
+    causes = report.cycles_by_cause
+    for number in (causes["grant_wait"] + causes["network"], causes["control"], report.cycles_by_layer["pool_1"]):
+        assert f"{number:,}" in why
+    assert row_of("with product sparsity")[1] == f"{full:,}"
+
+
+def test_the_page_s_area_of_loas_s_cache_is_what_is_measured():
+    costs = macro_costs(load_chip("loas-like"))
+    cache = [costs[name] for name in ("weights", "pointers", "potentials", "spikes")]
+    assert f"{sum(macro.count * cost.area_mm2 for macro, cost in cache):.2f} mm²" in row_of("area of LoAS")[2]
+
+
+def test_the_page_s_published_rows_are_tagged_cell_by_cell_and_name_the_presets():
+    table = PAGE[PAGE.index("| chip | node, clock") :].split("\n\n")[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
+    assert len(rows) == 24
+    assert {row[-1].strip("`") for row in rows if row[-1] not in ("-", "`peers`")} == set(NODES)
+    plain = [cell for row in rows for cell in row[1:8] if not re.match(r"([PQMD]: |-$|none$)", cell)]
+    assert plain == []
+
+
+@every_preset
+def test_the_page_says_of_each_preset_what_it_holds(name):
+    held = row_of(f"`{name}`")[1]
+    names = {"digits": "`digits`", "fashion-mnist": "`fashion-mnist`", "lenet5_mnist": "LeNet-5"}
+    assert [names[key] for key in load_chip(name).fidelity.holds] == held.split(", ")
