@@ -177,6 +177,25 @@ def peers(trace: TraceIn, images: FirstImages = None, json: JsonOut = None) -> N
 
 
 @app.command()
+def reprice(
+    report: Annotated[Path, typer.Argument(metavar="REPORT.json", help="Report of `simulate --json`.")],
+    tables: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="More tables.")] = None,
+    energy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME|FILE...", help="Energy tables; without, all shipped ones of the chip's node."),
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all prices as JSON.")] = None,
+) -> None:
+    """The same run under other technologies: energy by component with its band, from the report alone.
+
+    Example: sparsespike reprice report.json --energy cmos45 formula45 cmos22
+    """
+    from .analysis.reprice_view import show_repriced
+
+    show_repriced(report, [*(energy or []), *(tables or [])], json)
+
+
+@app.command()
 def diff(
     a: Annotated[Path, typer.Argument(metavar="A.json", help="Report of `simulate --json`.")],
     b: Annotated[Path, typer.Argument(metavar="B.json", help="The report to compare with it.")],

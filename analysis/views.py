@@ -151,14 +151,17 @@ def layer_table(report: Report) -> Table:
 
 
 def component_table(report: Report) -> Table:
-    """One run's energy by component, the largest first."""
-    images = images_of(report)
-    total = report["energy_pj"]["total"] or 1
-    parts = sorted(report["energy_pj"]["by_component"].items(), key=lambda part: -part[1])
-    rows = tuple(
-        (name.replace("_", " "), si(pj / images * 1e-12, "J"), percent(pj / total)) for name, pj in parts if pj
-    )
-    return Table("Energy by component, per image", ("component", "energy", "of all"), rows)
+    """One run's energy by component with its band, the largest first; what of it is static, and what assumed."""
+    images, energy = images_of(report), report["energy_pj"]
+    total = energy["total"] or 1
+    rows = []
+    for name, pj in sorted(energy["by_component"].items(), key=lambda part: -part[1]):
+        if pj:
+            low, _, high = (si(end / images * 1e-12, "J") for end in energy["bands"]["by_component"][name])
+            rows.append((name.replace("_", " "), si(pj / images * 1e-12, "J"), percent(pj / total), low, high))
+    static = percent(energy["static"][1] / total)
+    note = f"Static (leakage, logic leakage, clock, DRAM background): {static}. {energy['warning']}".rstrip()
+    return Table("Energy by component, per image", ("component", "energy", "of all", "low", "high"), tuple(rows), note)
 
 
 def per_weight_table(report: Report) -> Table:

@@ -15,7 +15,7 @@ from .. import __version__
 from . import engine
 from .activity import Action, Activity, Cause
 from .area import AREA_SCOPE, area_mm2
-from .energy import Energy, EnergyTable, check_table, load_energy_table, price
+from .energy import Energy, EnergyTable, Pricer, load_energy_table, memories_of
 from .errors import UserError
 from .feedback import PerWeight, price_weights
 from .files import write_text
@@ -126,15 +126,8 @@ class Report:
 
     @cached_property
     def energy_pj(self) -> dict[str, Any]:
-        """pJ: total with its band, by component, by layer."""
-        low, nominal, high = (float(value) for value in self.energy.total)
-        return {
-            "total": nominal,
-            "low": low,
-            "high": high,
-            "by_component": self.energy.by_component(),
-            "by_layer": self.energy.by_layer(),
-        }
+        """pJ: total with its band, by component, by layer; what `Energy.to_json` says."""
+        return self.energy.to_json()
 
     @property
     def area_mm2(self) -> float:
@@ -285,15 +278,16 @@ def _report(
             raise UserError(f"images = {images}: the trace holds {trace.images}")
         part = trace.first(images)
     table = energy if isinstance(energy, EnergyTable) else load_energy_table(energy)
-    check_access_times(chip)
-    check_table(chip, table)
+    pricer = Pricer(chip, table)
+    memories = memories_of(chip, table)
+    check_access_times(chip, memories)
     activity = run(part)
     return Report(
         activity=activity,
-        energy=price(activity, chip, table),
+        energy=pricer(activity.counts, activity.cycles.sum(axis=0), activity.layers),
         chip=chip,
         table=table,
-        area=area_mm2(chip),
+        area=area_mm2(chip, memories),
         accuracy=part.accuracy(),
         trace_sha256=trace.sha256,
         trace_provenance=dict(part.provenance),

@@ -140,12 +140,15 @@ def macro_costs(chip: Chip) -> dict[str, tuple[Macro, MacroCost]]:
     return costs
 
 
-def check_access_times(chip: Chip) -> None:
-    """Raise UserError for every SRAM that cannot answer within a clock period."""
+def check_access_times(chip: Chip, memories: dict[str, tuple[Macro, MacroCost]] | None = None) -> None:
+    """Raise UserError for every SRAM that cannot answer within a clock period.
+
+    memories: the chip's, where they are not `macro_costs`'.
+    """
     faults = [
         f"{_setting(chip, macro)}: a macro of {macro.size_kib:g} KiB answers in "
         f"{cost.access_ns:.2f} ns, but a clock period at {chip.clock_mhz:g} MHz is {chip.clock_period_ns:.2f} ns"
-        for macro, cost in macro_costs(chip).values()
+        for macro, cost in (macro_costs(chip) if memories is None else memories).values()
         if cost.access_ns > chip.clock_period_ns
     ]
     if faults:

@@ -12,9 +12,11 @@ from sparsespike.simulator.activity import Action, Activity, Cause, Critical
 from sparsespike.simulator.energy import (
     COMPONENT_OF,
     COMPONENTS,
+    STANDING,
     Primitives,
     action_prices,
     energy_names,
+    find_prices,
     leakage_mw,
     load_energy_table,
     price,
@@ -36,11 +38,13 @@ def potentials(column: str) -> float:
 
 def by_hand(band: str) -> dict[Action, float]:
     """Every price of mesh16 in pJ for band low, value or high, by the sentences of activity.py and cmos45.toml."""
-    p = {name: entry[f"{band}_pj"] for name, entry in RAW["primitives"].items()}
+    p = {name: entry[band] for name, entry in RAW["primitives"].items()}
     sram = {"low": 0.8, "value": 1.0, "high": 3.2}[band]
+    pitch = {"low": 0.7, "value": 1.0, "high": 1.5}[band]
     add28, mac, flit = 28 * p["add_bit"], 64 * p["multiply_bit2"] + 28 * p["add_bit"], 26 * p["register_bit"]
+    buffer, fifo = flit + 2 * p["counter_bit"], flit + 4 * p["counter_bit"]  # queues of 4 and of 16 flits
     features = sram * lop45(64, 32, "read_pj"), sram * lop45(64, 32, "write_pj")
-    byte = 8 * RAW["dram"]["LPDDR4"][f"{band}_pj"]
+    dram = RAW["dram"]["LPDDR4"]
     return {
         Action.WEIGHT_READ: sram * off_grid(24, 64, "read_pj"),  # 96 KiB in 4 banks
         Action.WEIGHT_WRITE: sram * off_grid(24, 64, "write_pj"),
@@ -55,11 +59,11 @@ def by_hand(band: str) -> dict[Action, float]:
         Action.SPIKE_READ: sram * lop45(16, 64, "read_pj") / 64,
         Action.SPIKE_WRITE: sram * lop45(16, 64, "write_pj") / 64,
         Action.POOL_OR: p["and_count_bit"],
-        Action.FLIT_HOP: 26 * (1.0 * p["link_bit_mm"] + p["router_bit"]),
-        Action.BUFFER_WRITE: flit,
-        Action.BUFFER_READ: flit,
-        Action.FIFO_WRITE: flit,
-        Action.FIFO_READ: flit,
+        Action.FLIT_HOP: 26 * (pitch * p["link_bit_mm"] + p["router_bit"]),
+        Action.BUFFER_WRITE: buffer,
+        Action.BUFFER_READ: buffer,
+        Action.FIFO_WRITE: fifo,
+        Action.FIFO_READ: fifo,
         Action.SCAN: p["register_bit"],
         Action.FEATURE_UPDATE: sum(features) + 16 * p["add_bit"],
         Action.SELECTOR_MAC: mac + sram * off_grid(80, 32, "read_pj") * 8 / 32 + features[0] * 16 / 32,
@@ -68,8 +72,8 @@ def by_hand(band: str) -> dict[Action, float]:
         Action.OPERAND_READ: sram * lop45(64, 64, "read_pj") / 64,
         Action.AND_POPCOUNT: p["and_count_bit"],
         Action.ATTENTION_ADD: add28,
-        Action.DRAM_READ: byte,
-        Action.DRAM_WRITE: byte,
+        Action.DRAM_READ: 8 * dram["read"][band],
+        Action.DRAM_WRITE: 8 * dram["write"][band],
         Action.LEAK_MULTIPLY: 24 * 8 * p["multiply_bit2"],
         Action.RESET_SUBTRACT: 24 * p["add_bit"],
         Action.REQUANTISE: add28 + 28 * 15 * p["multiply_bit2"] + (28 + 15) * (p["add_bit"] + p["compare_bit"]),
@@ -113,7 +117,7 @@ def test_well_known_prices_in_picojoules():
     assert prices[Action.MULTIPLY_ADD] == near(0.2 + 0.0875)  # an 8-bit multiplication
     assert prices[Action.POINTER_READ] == near(5.39858)  # 16 KiB x 32 bit, 45 nm, lop
     assert prices[Action.DRAM_READ] == near(80.0)  # LPDDR4 at 10 pJ per bit
-    assert prices[Action.FLIT_HOP] == near(26 * 0.0904)
+    assert prices[Action.FLIT_HOP] == near(26 * (0.0404 + 0.1))
 
 
 def test_every_action_has_a_positive_price_a_band_and_a_component():
@@ -123,7 +127,7 @@ def test_every_action_has_a_positive_price_a_band_and_a_component():
         assert (low <= nominal).all()
         assert (nominal <= high).all()
     assert set(COMPONENT_OF) == set(Action)
-    assert set(COMPONENT_OF.values()) == set(COMPONENTS) - {"leakage"}
+    assert set(COMPONENT_OF.values()) == set(COMPONENTS) - set(STANDING)
 
 
 def test_a_small_run_costs_what_one_adds_up_by_hand():
@@ -132,14 +136,18 @@ def test_a_small_run_costs_what_one_adds_up_by_hand():
     counts[1, Action.ADD] = 200
     run = replace(activity(0, ("first", "second")), counts=counts, cycles=np.array([[30, 10], [50, 10]]))
     energy = price(run, CHIP, TABLE)
-    leak = leakage_by_hand() * 100 * 2.0  # mW x 100 cycles of 2 ns
+    stands = {name: near(100 * pj) for name, pj in standing_by_hand("value").items()}  # 100 cycles
+    cycle = sum(standing_by_hand("value").values())
     parts = energy.by_component()
     spent = {"lanes": near(1200 * 0.0875), "dram": near(64 * 80.0), "weight_memory": near(53.9858)}
-    assert parts == dict.fromkeys(COMPONENTS, 0.0) | spent | {"leakage": near(leak)}
+    assert parts == dict.fromkeys(COMPONENTS, 0.0) | spent | stands
     assert energy.by_layer() == {
-        "first": near(87.5 + 5120 + 53.9858 + 0.8 * leak),
-        "second": near(17.5 + 0.2 * leak),
+        "first": near(87.5 + 5120 + 53.9858 + 80 * cycle),
+        "second": near(17.5 + 20 * cycle),
     }
+    assert energy.moving[1] == near(87.5 + 5120 + 53.9858 + 17.5)
+    assert energy.static[1] == near(100 * cycle)
+    assert energy.total[1] == near(energy.moving[1] + energy.static[1])
 
 
 def leakage_by_hand() -> float:
@@ -148,13 +156,44 @@ def leakage_by_hand() -> float:
     return 16 * core + lop45(64, 32, "leak_mw") + off_grid(80, 32, "leak_mw") + 2 * lop45(64, 64, "leak_mw")
 
 
+def logic_by_hand() -> dict[str, int]:
+    """Bits of logic of mesh16: 16 cores, 20 routers (4 x 4 and a service column), a token unit, 2 attention units."""
+    core_clocked = 4 * 64 + 32 + 26 + 8 * (8 + 28) + 8 * 24 + 32 * 1 * 4
+    clocked = 16 * core_clocked + 20 * 5 * 26 + (8 * (8 + 28) + 8) + 2 * (2 * 64 + 8 * 28)
+    stored = 16 * (1024 * 28 + 16 * 26) + 20 * 5 * 4 * 26 + 16 * 26 + 2 * (4096 * 28 + 16 * 26)
+    adders = 16 * (8 * 28 + 3 * 8 * 24) + 8 * 28 + 8 * 32 + 2 * (64 + 8 * 28)
+    multipliers = 16 * 8 * 64 + 8 * 64
+    return {"clocked": clocked, "register_bit": clocked + stored, "add_bit": adders, "multiply_bit2": multipliers}
+
+
+def standing_by_hand(band: str) -> dict[str, float]:
+    """pJ that mesh16 spends in a cycle of 2 ns whatever it does: mW x ns."""
+    bits = logic_by_hand()
+    leaking = sum(entry[band] * bits[key] for key, entry in RAW["leakage"].items())
+    return {
+        "leakage": 2.0 * leakage_by_hand() * {"low": 0.3, "value": 1.0, "high": 3.0}[band],
+        "logic_leakage": 2.0 * leaking / 1e6,
+        "clock": bits["clocked"] * RAW["primitives"]["clock_bit"][band],
+        "dram_background": 2.0 * 12.8 * RAW["dram"]["LPDDR4"]["background"][band],
+    }
+
+
+@pytest.mark.parametrize(("column", "band"), [(0, "low"), (1, "value"), (2, "high")])
+def test_what_stands_costs_per_cycle_what_one_adds_up_by_hand(column, band):
+    cycle = dict(zip(STANDING, find_prices(CHIP, TABLE).cycle[:, column].tolist(), strict=True))
+    assert cycle == {name: near(pj) for name, pj in standing_by_hand(band).items()}
+
+
 def test_leakage_is_power_times_time():
     power = leakage_mw(CHIP, TABLE)
     assert power.tolist() == [near(0.3 * leakage_by_hand()), near(leakage_by_hand()), near(3.0 * leakage_by_hand())]
-    run = activity(1)
-    assert price(run, CHIP, TABLE).static.tolist() == [near(value) for value in power * run.cycles.sum() * 2.0]
-    slow = CHIP.replace({"clock_mhz": 250.0})
-    assert price(run, slow, TABLE).static.tolist() == [near(value) for value in power * run.cycles.sum() * 4.0]
+    run, first = activity(1), STANDING.index("leakage")
+    leaked = price(run, CHIP, TABLE).standing.sum(axis=0)[first]
+    assert leaked.tolist() == [near(value) for value in power * run.cycles.sum() * 2.0]
+    slow = price(run, CHIP.replace({"clock_mhz": 250.0}), TABLE).standing.sum(axis=0)
+    assert slow[first].tolist() == [near(value) for value in power * run.cycles.sum() * 4.0]
+    clock = STANDING.index("clock")  # by the cycle, however long it lasts
+    assert slow[clock].tolist() == price(run, CHIP, TABLE).standing.sum(axis=0)[clock].tolist()
 
 
 # --- laws ---------------------------------------------------------------------------------------------------------
@@ -186,30 +225,29 @@ USES = {
     "requantise attention_mac",
     "multiply_bit2": "leak_multiply | multiply_add selector_mac requantise attention_mac",
     "compare_bit": "| neuron_update score_compare requantise pool_max",
-    "register_bit": "accumulator_update buffer_write buffer_read fifo_write fifo_read scan | score_compare",
+    "register_bit": "accumulator_update scan | score_compare buffer_write buffer_read fifo_write fifo_read",
+    "counter_bit": "| buffer_write buffer_read fifo_write fifo_read",
     "and_count_bit": "pool_or and_popcount | pool_max",
     "link_bit_mm": "| flit_hop",
     "router_bit": "| flit_hop",
-    "LPDDR4": "dram_read dram_write |",
+    "clock_bit": "|",
 }
 
 
-def scaled(name: str, factor: float):
-    """cmos45 with one entry multiplied."""
-    group = "dram" if name == "LPDDR4" else "primitives"
-    entries = dict(getattr(TABLE, group))
-    entry = entries[name]
-    numbers = {key: getattr(entry, key) * factor for key in ("low_pj", "value_pj", "high_pj")}
-    entries[name] = entry.model_copy(update=numbers)
-    return TABLE.model_copy(update={group: entries if group == "dram" else Primitives(**entries)})
+def times(key: str, factor: float):
+    """cmos45 with one primitive multiplied."""
+    entries = dict(TABLE.primitives)
+    numbers = {number: getattr(entries[key], number) * factor for number in ("low", "value", "high")}
+    entries[key] = entries[key].model_copy(update=numbers)
+    return TABLE.model_copy(update={"primitives": Primitives(**entries)})
 
 
 @pytest.mark.parametrize("name", USES)
 def test_doubling_a_primitive_doubles_its_share_of_the_actions_made_of_it_and_no_others(name):
-    assert set(USES) == {*Primitives.model_fields, "LPDDR4"}
+    assert set(USES) == set(Primitives.model_fields)
     pure, mixed = (set(actions.split()) for actions in USES[name].split("|"))
     assert pure | mixed <= {action.key for action in Action}
-    none, once, twice = (action_prices(CHIP, scaled(name, factor)) for factor in (0.0, 1.0, 2.0))
+    none, once, twice = (action_prices(CHIP, times(name, factor)) for factor in (0.0, 1.0, 2.0))
     assert np.array_equal(once, action_prices(CHIP, TABLE))
     for action in Action:
         if action.key in pure:
@@ -226,7 +264,7 @@ def test_pricing_again_leaves_the_counts_alone_and_gives_the_same():
     run = activity(3)
     counts, cycles = run.counts.copy(), run.cycles.copy()
     first = price(run, CHIP, TABLE)
-    other = price(run, CHIP, scaled("add_bit", 3.0))
+    other = price(run, CHIP, times("add_bit", 3.0))
     assert np.array_equal(run.counts, counts)
     assert np.array_equal(run.cycles, cycles)
     assert other.total[1] > first.total[1]
@@ -260,36 +298,62 @@ def test_the_hash_of_a_table_is_that_of_its_text(tmp_path):
     assert load_energy_table(path).sha256 != TABLE.sha256
 
 
-LOW = 'value_pj = 0.003125\nlow_pj = 0.003\nhigh_pj = 0.0075\nunit = "pJ per bit"\nkind = "derived"\n'
-SCAN_SOURCE = f'source = "{RAW["primitives"]["register_bit"]["source"]}"\n'
+LOW = "value = 0.003125\nlow = 0.003\nhigh = 0.0075\n"
+SOURCE = f'source = "{RAW["primitives"]["router_bit"]["source"]}"\n'
+UNSCALED = f'scaled_from = "{RAW["primitives"]["router_bit"]["scaled_from"]}"\n'
 BAD_TABLES = {
     "a missing and an unknown primitive": (
         [("[primitives.add_bit]", "[primitives.ad_bit]")],
-        ["primitives.add_bit: missing", "primitives.ad_bit: unknown key; did you mean 'primitives.add_bit"],
+        ["primitives.add_bit: missing", "primitives.ad_bit: unknown key; did you mean 'primitives.add_bit'"],
     ),
     "low above the value": (
-        [(LOW, LOW.replace("low_pj = 0.003\n", "low_pj = 0.0032\n"))],
-        ["primitives.add_bit", "low_pj <="],
+        [(LOW, LOW.replace("low = 0.003\n", "low = 0.0032\n"))],
+        ["primitives.add_bit: needs low <= value <= high, has 0.0032, 0.003125, 0.0075"],
     ),
-    "high below the value": ([("high_pj = 14.0", "high_pj = 9.0")], ["dram.LPDDR4", "high_pj"]),
-    "a negative price": ([(LOW, LOW.replace("= 0.003\n", "= -0.003\n"))], ["primitives.add_bit.low_pj"]),
-    "an infinite price": ([("high_pj = 14.0", "high_pj = inf")], ["dram.LPDDR4.high_pj"]),
-    "no source": ([(SCAN_SOURCE, "")], ["primitives.register_bit.source"]),
-    "an empty source": ([(SCAN_SOURCE, 'source = ""\n')], ["primitives.register_bit.source"]),
-    "an unknown key": ([(LOW, LOW + "typical_pj = 0.003\n")], ["primitives.add_bit.typical_pj"]),
-    "an unknown kind": ([('kind = "simulated"', 'kind = "guessed"')], ["sram.kind"]),
-    "text for a number": ([("node_nm = 45\n", 'node_nm = "45"\n')], ["node_nm"]),
-    "an impossible node": ([("node_nm = 45\n", "node_nm = -45\n")], ["node_nm = -45"]),
-    "a factor that narrows": ([("\nhigh_factor = 3.2", "\nhigh_factor = 0.9")], ["sram.high_factor"]),
-    "no length": ([("tile_pitch_mm = 1.0", "tile_pitch_mm = 0.0")], ["geometry.tile_pitch_mm"]),
-    "not TOML": ([("[geometry]", "[geometry")], ["not valid TOML"]),
-    "faults inside entries": (
-        [(SCAN_SOURCE, ""), (LOW, LOW + "typical_pj = 0.003\n"), ("high_pj = 14.0", "high_pj = 9.0")],
-        ["primitives.register_bit.source", "primitives.add_bit.typical_pj", "dram.LPDDR4"],
+    "high below the value": (
+        [("value = 3.92\nlow = 3.92\nhigh = 6.25", "value = 3.92\nlow = 3.92\nhigh = 3.0")],
+        ["dram.HBM2.read: needs low <="],
     ),
-    "faults inside entries and missing ones": (
-        [(SCAN_SOURCE, ""), ("[primitives.router_bit]", "[primitives.rooter_bit]")],
-        ["primitives.register_bit.source", "primitives.router_bit: missing", "did you mean 'primitives.router_bit"],
+    "a negative price": ([(LOW, LOW.replace("low = 0.003\n", "low = -0.003\n"))], ["primitives.add_bit.low"]),
+    "an infinite price": ([("high = 6.25", "high = inf")], ["dram.HBM2.read.high"]),
+    "no source": ([(SOURCE, "")], ["primitives.router_bit.source: missing"]),
+    "an empty source": ([(SOURCE, 'source = ""\n')], ["primitives.router_bit.source"]),
+    "an unknown key": ([(LOW, LOW + "typical = 0.003\n")], ["primitives.add_bit.typical"]),
+    "an unknown kind": ([('kind = "quoted second-hand"\nsource = "Park', 'kind = "seen"\nsource = "Park')], ["kind"]),
+    "text for a number": ([("\nnode_nm = 45\ndescription", '\nnode_nm = "45"\ndescription')], ["node_nm"]),
+    "an impossible node": ([("\nnode_nm = 45\ndescription", "\nnode_nm = -45\ndescription")], ["node_nm = -45"]),
+    "another unit": ([(LOW, LOW), ('unit = "pJ/bit/mm"', 'unit = "fJ/bit/mm"')], ["link_bit_mm.unit = 'fJ/bit/mm'"]),
+    "an unknown action": (
+        [("[geometry.tile_pitch]", "[actions.flit_hops]")],
+        ["geometry: missing", "actions.flit_hops: unknown action; did you mean 'flit_hop'"],
+    ),
+    "neither node nor device": ([('device = "x32 LPDDR4-3200"\n', "")], ["dram.LPDDR4.background: says neither"]),
+    "no voltage": (
+        [(LOW + 'unit = "pJ/bit"\nnode_nm = 45\nvoltage_v = 0.9\n', LOW + 'unit = "pJ/bit"\nnode_nm = 45\n')],
+        ["primitives.add_bit: says neither voltage_v nor device"],
+    ),
+    "another node without scaling": (
+        [(UNSCALED, "")],
+        ["primitives.router_bit.node_nm = 32: the table is of 45 nm", "only with scaled_from"],
+    ),
+    "not TOML": ([("[geometry.tile_pitch]", "[geometry.tile_pitch")], ["not valid TOML"]),
+    "faults everywhere at once": (
+        [
+            (SOURCE, ""),
+            (UNSCALED, ""),
+            (LOW, LOW.replace("low = 0.003\n", "low = -0.003\n") + "typical = 0.003\n"),
+            ("high = 6.25", "high = 1.0"),
+            ("[primitives.clock_bit]", "[primitives.clok_bit]"),
+        ],
+        [
+            "primitives.router_bit.source: missing",
+            "primitives.router_bit.node_nm = 32",
+            "primitives.add_bit.low",
+            "primitives.add_bit.typical",
+            "dram.HBM2.read: needs low",
+            "primitives.clock_bit: missing",
+            "primitives.clok_bit: unknown key; did you mean 'primitives.clock_bit'",
+        ],
     ),
 }
 

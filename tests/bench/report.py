@@ -15,6 +15,7 @@ from sparsespike.simulator.files import write_text
 from .against_bare_loop import rows_against_bare_loop
 from .against_sanafe import rows_against_sanafe, sanafe_version
 from .bounding import bound_rows
+from .pricing import reprice_row
 from .processes import cold_start_row, imagenet_row, start_row, two_processes_row
 from .rows import BARS, Row, Setting, table
 
@@ -30,6 +31,7 @@ GROUPS: tuple[Group, ...] = (
     (("imagenet_event_cost_ratio",), lambda setting: [imagenet_row(setting)]),
     (("bounds_speed", "bounds_tightness"), bound_rows),
     (("two_processes",), lambda setting: [two_processes_row(setting)]),
+    (("reprice",), lambda setting: [reprice_row(setting)]),
     (("start",), lambda setting: [start_row(setting)]),
     (("start_cold",), lambda setting: [cold_start_row(setting)]),
 )

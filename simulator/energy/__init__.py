@@ -1,0 +1,45 @@
+"""Energy: action counts times a table of prices, and time times what stands; every joule goes back to a sourced number.
+
+table.py    what a table holds          load.py      reading one, all faults at once
+scaling.py  a table at another node     recipe.py    a price as a sum of entries
+actions.py  what an action is made of   standing.py  what a cycle costs whatever happens
+pricer.py   counts x prices             cost.py      the result, by layer, component, entry and kind
+"""
+
+from .actions import COMPONENT_OF, MULTIPLIER_BITS, SCALE_BITS
+from .cost import COMPONENTS, Energy, Prices
+from .load import energy_names, load_energy_table
+from .pricer import Pricer, action_prices, check_table, find_prices, leakage_mw, memories_of, price
+from .standing import STANDING, Logic, logic_of
+from .table import Band, DramType, EnergyTable, Entry, Geometry, Kind, Leakage, Primitives, Scaled, Sram
+
+__all__ = [
+    "COMPONENTS",
+    "COMPONENT_OF",
+    "MULTIPLIER_BITS",
+    "SCALE_BITS",
+    "STANDING",
+    "Band",
+    "DramType",
+    "Energy",
+    "EnergyTable",
+    "Entry",
+    "Geometry",
+    "Kind",
+    "Leakage",
+    "Logic",
+    "Pricer",
+    "Prices",
+    "Primitives",
+    "Scaled",
+    "Sram",
+    "action_prices",
+    "check_table",
+    "energy_names",
+    "find_prices",
+    "leakage_mw",
+    "load_energy_table",
+    "logic_of",
+    "memories_of",
+    "price",
+]

@@ -1,0 +1,151 @@
+"""Prices of a chip in a technology, once; then counts times prices and cycles times what stands, for many runs."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..activity import Action, Activity
+from ..errors import UserError, nearest
+from ..hardware import Chip
+from ..sram import Macro, MacroCost, macro_costs
+from .actions import LINK, action_recipes
+from .cost import BEGINS, COMPONENTS, GATHERED, MOVING, Energy, Floats, Prices
+from .recipe import Recipe, of
+from .scaling import area_factor, delay_factor
+from .standing import STANDING, standing_recipes
+from .table import KINDS, Band, EnergyTable, Kind
+
+ORDER = np.array(GATHERED)
+
+
+def check_table(chip: Chip, table: EnergyTable) -> None:
+    """Raises UserError where the table is of another node than the chip, or does not know its DRAM."""
+    faults = []
+    if table.node_nm != chip.technology.node_nm:
+        faults.append(
+            f"energy table {table.name!r} is of {table.node_nm} nm, chip {chip.name!r} of "
+            f"{chip.technology.node_nm} nm; nodes are never mixed without scaling"
+        )
+    if chip.dram.type not in table.dram:
+        faults.append(
+            f"dram.type = {chip.dram.type!r}: not in table {table.name!r}; {nearest(chip.dram.type, table.dram)}"
+        )
+    if faults:
+        raise UserError("; ".join(faults))
+
+
+def memories_of(chip: Chip, table: EnergyTable) -> dict[str, tuple[Macro, MacroCost]]:
+    """Macro name -> (the macro, the nominal cost of one) as this table builds them: `sram.macro_costs`, or scaled.
+
+    Only where the table says `sram_from_node_nm` are they CACTI's of that node, times the factors of its method.
+    Raises UserError as `macro_costs` does.
+    """
+    found = _cacti(chip, table)
+    scaled = table.scaled
+    if scaled is None or scaled.sram_from_node_nm is None:
+        return found
+    origin, volts = scaled.sram_from_node_nm, scaled.voltage_v
+    delay = delay_factor((origin, volts), (table.node_nm, volts), scaled.family)
+    area, access, leakage = area_factor(origin, table.node_nm), table.sram.access.value, table.sram.leakage.value
+    return {
+        name: (
+            macro,
+            MacroCost(
+                read_pj=cost.read_pj * access,
+                write_pj=cost.write_pj * access,
+                leak_mw=cost.leak_mw * leakage,
+                access_ns=cost.access_ns * delay,
+                area_mm2=cost.area_mm2 * area,
+            ),
+        )
+        for name, (macro, cost) in found.items()
+    }
+
+
+def _cacti(chip: Chip, table: EnergyTable) -> dict[str, tuple[Macro, MacroCost]]:
+    """CACTI's figures at the node that the table takes macros from."""
+    origin = table.scaled.sram_from_node_nm if table.scaled else None
+    return macro_costs(chip if origin is None else chip.replace({"technology.node_nm": origin}))
+
+
+def find_prices(chip: Chip, table: EnergyTable) -> Prices:
+    """What actions and cycles of this chip cost in this technology.
+
+    Raises UserError as `check_table` does, and for a memory or a node that CACTI's table does not reach.
+    """
+    check_table(chip, table)
+    found = _cacti(chip, table)
+    actions = action_recipes(chip, {name: cost for name, (_, cost) in found.items()})
+    actions |= {Action[key.upper()]: of(f"actions.{key}") for key in table.actions}
+    standing = standing_recipes(chip, sum(macro.count * cost.leak_mw for macro, cost in found.values()))
+    keys, kinds, bands = _entries(table)
+    per_action = _matrix([actions[action] for action in Action], keys)
+    per_cycle = _matrix([standing[name] for name in STANDING], keys)
+    return Prices(
+        keys=keys,
+        kinds=kinds,
+        bands=bands,
+        per_action=per_action,
+        per_cycle=per_cycle,
+        action=_priced(per_action, bands),
+        cycle=_priced(per_cycle, bands),
+    )
+
+
+def _entries(table: EnergyTable) -> tuple[tuple[str, ...], tuple[Kind, ...], Floats]:
+    """Keys, kinds and bands of everything that a recipe names: the table's entries, and the wire of one link."""
+    entries = table.entries()
+    kinds: dict[str, Kind] = {key: entry.kind for key, entry in entries.items()}
+    bands = {key: entry.band for key, entry in entries.items()}
+    wire, length = LINK.split(" x ")
+    kinds[LINK] = max(kinds[wire], kinds[length], key=KINDS.index)
+    bands[LINK] = bands[wire] * bands[length]
+    return tuple(bands), tuple(kinds.values()), np.stack(list(bands.values()))
+
+
+def _matrix(recipes: list[Recipe], keys: tuple[str, ...]) -> Floats:
+    """float64[recipes, keys]: how often each entry is in each recipe."""
+    return np.array([[recipe.parts.get(key, 0.0) for key in keys] for recipe in recipes])
+
+
+def _priced(amounts: Floats, bands: Floats) -> Floats:
+    """float64[recipes, 3] in pJ. No matrix product: sums are added in one order on every machine."""
+    prices: Floats = (amounts[:, :, None] * bands).sum(axis=1)
+    return prices
+
+
+class Pricer:
+    """Prices of one chip in one technology, ready for many runs.
+
+    Calling it with counts int64[layers, Action], cycles int64[layers] and the layers' names gives an `Energy`.
+    Raises UserError as `find_prices` does.
+    """
+
+    def __init__(self, chip: Chip, table: EnergyTable) -> None:
+        self.prices = find_prices(chip, table)
+        # layers come last in what is computed, so that the innermost loop is long and without gaps
+        self._action = np.ascontiguousarray(self.prices.action[ORDER].T)[:, :, None]
+        self._cycle = np.ascontiguousarray(self.prices.cycle.T)[:, :, None]
+
+    def __call__(self, counts: NDArray[np.int64], cycles: NDArray[np.int64], layers: tuple[str, ...]) -> Energy:
+        """What a run costs; of the same counts and prices the same to the last bit, on every machine."""
+        parts = np.empty((3, len(COMPONENTS), len(layers)))
+        gathered = counts.T[ORDER].astype(np.float64)
+        np.add.reduceat(self._action * gathered, BEGINS, axis=1, out=parts[:, : len(MOVING)])
+        np.multiply(self._cycle, cycles, out=parts[:, len(MOVING) :])
+        return Energy(layers, counts, cycles, self.prices, parts.T)
+
+
+def price(activity: Activity, chip: Chip, table: EnergyTable) -> Energy:
+    """Counts times prices, and what a cycle costs times the run's cycles. Raises UserError as `find_prices` does."""
+    return Pricer(chip, table)(activity.counts, activity.cycles.sum(axis=0), activity.layers)
+
+
+def action_prices(chip: Chip, table: EnergyTable) -> Floats:
+    """pJ of one action: float64[Action, 3], (low, nominal, high). Raises UserError as `find_prices` does."""
+    return find_prices(chip, table).action
+
+
+def leakage_mw(chip: Chip, table: EnergyTable) -> Band:
+    """Leakage of all SRAM macros, (low, nominal, high); raises UserError as `find_prices` does."""
+    band: Band = find_prices(chip, table).cycle[STANDING.index("leakage")] / chip.clock_period_ns
+    return band
