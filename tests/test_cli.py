@@ -24,6 +24,7 @@ COMMANDS = (
     "trace",
     "simulate",
     "peers",
+    "reprice",
     "diff",
     "compare",
     "sweep",
@@ -218,6 +219,9 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "missing trace for peers": (lambda t, d: ["peers", d / "none.safetensors"], "no such file"),
     "a report for peers": (lambda t, d: ["peers", _file(d, "report.json", "{}")], "not a trace file"),
     "no image for peers": (lambda t, d: ["peers", t, "--images", 0], "--images"),
+    "missing report to price": (lambda t, d: ["reprice", d / "none.json"], "cannot be read"),
+    "a trace to price": (lambda t, d: ["reprice", t], "not JSON"),
+    "text for a report": (lambda t, d: ["reprice", _file(d, "r.json", "{}")], "not a report of sparsespike"),
     "unwritable peers": (lambda t, d: ["peers", t, "--json", _blocked(d)], "cannot be written"),
     "unwritable report": (lambda t, d: ["simulate", t, "--json", _blocked(d)], "cannot be written"),
     "unknown data set": (lambda t, d: ["trace", "digits", "--data", "digit", "--out", d / "t"], "'digits'"),
@@ -307,6 +311,21 @@ def test_simulate_prints_and_writes(trace: Path, tmp_path: Path) -> None:
     assert set(written["energy_pj"]) >= {"total", "by_component", "by_layer"}
     assert len(written["cycles_per_image"]) == 4
     assert f"{written['cycles'] / 4:,.0f}" in done.stdout
+
+
+def test_reprice_takes_a_list_of_tables(trace: Path, tmp_path: Path) -> None:
+    report, prices = tmp_path / "report.json", tmp_path / "prices.json"
+    assert run("simulate", trace, "--images", 1, "--json", report).returncode == 0
+    done = run("reprice", report, "--energy", "cmos45", "formula45", "--json", prices)
+    assert (done.returncode, done.stderr) == (0, "")
+    named = run("reprice", report, "--energy", "cmos45", "--energy", "formula45")
+    assert named.stdout == done.stdout
+    written = json.loads(prices.read_text())
+    assert [one["energy_table"] for one in written["priced"]] == ["cmos45", "formula45"]
+    assert written["priced"][0]["energy_pj"] == json.loads(report.read_text())["energy_pj"]
+    unknown = run("reprice", report, "--energy", "cmos45", "formula54")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "did you mean 'formula45'" in unknown.stderr
 
 
 def test_peers_print_and_write(trace: Path, tmp_path: Path) -> None:

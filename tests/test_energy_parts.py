@@ -1,6 +1,7 @@
-"""What a run's energy is made of: bands around every part, entries and kinds that add up, the share of what is assumed."""
+"""What a run's energy is made of: bands around every part, entries and kinds that add up, what of it is assumed."""
 
 from dataclasses import replace
+from time import process_time
 
 import numpy as np
 import pytest
@@ -167,9 +168,7 @@ def test_the_formula_prices_five_actions_and_nothing_else():
 
 
 def test_ten_thousand_runs_are_priced_per_second_one_at_a_time():
-    """Of processor time, the best of some batches: other programs must not decide. 27 layers, as the digits ticket has."""
-    from time import process_time
-
+    """Of processor time, the best of some batches: other programs must not decide. As many layers as the digits'."""
     run = activity(6, tuple(f"layer{number}" for number in range(27)))
     price_it, cycles = Pricer(load_chip("mesh16"), TABLE), run.cycles.sum(axis=0)
     best, calls = float("inf"), 500

@@ -1,0 +1,238 @@
+"""One run under other technologies, from its report: the same to the last bit under its own, counts as they were."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sparsespike.analysis.reprice_view import show_repriced
+from sparsespike.simulator import engine
+from sparsespike.simulator.activity import Action
+from sparsespike.simulator.energy import load_energy_table, price
+from sparsespike.simulator.errors import UserError
+from sparsespike.simulator.hardware import Chip, load_chip
+from sparsespike.simulator.report import Report, chip_sha256, load_report, simulate
+from sparsespike.simulator.reprice import reprice, saved_run
+from sparsespike.simulator.synthetic import synthetic_trace
+from test_energy import TEXT
+
+Plain = dict[str, Any]
+CHIPS = {"edge": {}, "mesh16": {}, "mesh16 at 22 nm": {"technology.node_nm": 22, "dram.type": "HBM2"}}
+TRACE = synthetic_trace(height=4, width=4, sps=(4, 8), depth=2, heads=2, timesteps=2)
+
+
+def chip_of(name: str) -> Chip:
+    return load_chip(name.split()[0], CHIPS[name])
+
+
+@pytest.fixture(scope="module", params=CHIPS)
+def report(request: pytest.FixtureRequest) -> Report:
+    chip = chip_of(request.param)
+    return simulate(TRACE, chip, f"cmos{chip.technology.node_nm}")
+
+
+@pytest.fixture(scope="module")
+def plain() -> Plain:
+    """A report on `edge` as plain data, through JSON."""
+    return json.loads(json.dumps(simulate(TRACE, load_chip("edge")).to_json()))
+
+
+def test_a_report_priced_with_its_own_table_costs_exactly_what_it_says(report: Report, tmp_path: Path) -> None:
+    report.save(tmp_path / "report.json")
+    saved = load_report(tmp_path / "report.json")
+    (again,) = reprice(saved_run(saved), [report.table])
+    assert again.energy.to_json() == saved["energy_pj"] == report.energy_pj
+    rows = again.energy.by_layer_and_component()
+    assert [rows[layer["name"]] for layer in saved["layers"]] == [layer["energy_pj"] for layer in saved["layers"]]
+    assert again.chip == report.chip
+
+
+def test_pricing_leaves_the_counts_alone_and_is_what_a_simulation_under_that_table_costs(plain: Plain) -> None:
+    before = copy.deepcopy(plain)
+    run = saved_run(plain)
+    counts, cycles = run.counts.copy(), run.cycles.copy()
+    names = ("cmos45", "formula45", "cmos28", "cmos22", "cmos14")
+    for one, name in zip(reprice(run, [load_energy_table(name) for name in names]), names, strict=True):
+        chip = load_chip("edge", {"technology.node_nm": one.table.node_nm})
+        activity = engine.run(TRACE, chip)
+        assert one.energy.to_json() == price(activity, chip, load_energy_table(name)).to_json()
+    assert plain == before
+    assert np.array_equal(run.counts, counts)
+    assert np.array_equal(run.cycles, cycles)
+
+
+def test_the_formula_by_hand_and_its_distance_by_component(plain: Plain) -> None:
+    full, formula = reprice(saved_run(plain), [load_energy_table("cmos45"), load_energy_table("formula45")])
+    counts = plain["counts"]
+    macs = counts["multiply_add"] + counts["selector_mac"] + counts["attention_mac"]
+    expected = 4.6 * macs + 0.9 * (counts["add"] + counts["attention_add"])
+    assert formula.energy.total.tolist() == [pytest.approx(expected, rel=1e-12)] * 3
+    paid = {name for name, pj in formula.energy.by_component().items() if pj}
+    assert paid <= {"lanes", "token_unit", "attention"}
+    assert formula.energy.dram_share == 0.0 < full.energy.dram_share
+    assert full.energy.total[1] > 2 * formula.energy.total[1]
+    assert full.energy.by_component()["lanes"] < formula.energy.by_component()["lanes"]  # floats for 28-bit sums
+
+
+# --- what is refused ----------------------------------------------------------------------------------------------
+
+
+def _lacking(data: Plain) -> None:
+    """As a version wrote it that knew one action less."""
+    del data["counts"]["pool_add"]
+    for layer in data["layers"]:
+        del layer["counts"]["pool_add"]
+
+
+def _unknown(data: Plain) -> None:
+    data["layers"][0]["counts"]["flit_hops"] = 3
+
+
+def _count(data: Plain) -> None:
+    data["layers"][1]["counts"]["add"] += 1
+
+
+def _cycles(data: Plain) -> None:
+    data["cycles"] += 5
+
+
+def _negative(data: Plain) -> None:
+    data["layers"][0]["counts"]["add"] -= 10**9
+    data["counts"]["add"] -= 10**9
+
+
+def _huge(data: Plain) -> None:
+    data["layers"][0]["counts"]["add"] += 2**70
+    data["counts"]["add"] += 2**70
+
+
+def _none(data: Plain) -> None:
+    data["layers"] = []
+
+
+def _twice(data: Plain) -> None:
+    data["layers"][1]["name"] = data["layers"][0]["name"]
+
+
+def _chip(data: Plain) -> None:
+    data["provenance"]["chip"]["core"]["lanes"] += 1
+
+
+def _key(data: Plain) -> None:
+    data["provenance"]["chip"]["core"]["lane"] = data["provenance"]["chip"]["core"].pop("lanes")
+
+
+def _no_chip(data: Plain) -> None:
+    del data["provenance"]["chip"]
+
+
+def _several(data: Plain) -> None:
+    _count(data)
+    _cycles(data)
+    _key(data)
+
+
+DAMAGE = {
+    "an older version's": (_lacking, ["counts lack pool_add; simulate the trace again"]),
+    "an unknown action": (_unknown, ["counts hold 'flit_hops', no action; did you mean 'flit_hop'?"]),
+    "counts that do not add up": (_count, ["counts.add = ", "its layers add up to "]),
+    "cycles that do not add up": (_cycles, ["cycles = ", "its layers add up to "]),
+    "a negative count": (_negative, ["add below 0 or beyond"]),
+    "a count beyond 64 bits": (_huge, ["add below 0 or beyond"]),
+    "no layers": (_none, ["layers: there are none"]),
+    "two layers of one name": (_twice, ["two of one name"]),
+    "another chip": (_chip, ["provenance.chip: is not the chip that provenance.chip_sha256 is of"]),
+    "an unknown key of the chip": (
+        _key,
+        ["provenance.chip.core.lanes: missing", "provenance.chip.core.lane: unknown key; did you mean 'core.lanes'?"],
+    ),
+    "no chip": (_no_chip, ["provenance.chip.core: missing"]),
+    "several": (_several, ["counts.add = ", "cycles = ", "provenance.chip.core.lane: unknown key"]),
+}
+
+
+@pytest.mark.parametrize(("damage", "fragments"), DAMAGE.values(), ids=DAMAGE)
+def test_an_old_or_damaged_report_is_refused_with_all_its_faults(
+    plain: Plain, tmp_path: Path, damage: Any, fragments: list[str]
+) -> None:
+    data = copy.deepcopy(plain)
+    damage(data)
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(UserError) as caught:
+        show_repriced(path, ["cmos45"], tmp_path / "prices.json")
+    message = str(caught.value)
+    assert message.startswith(f"{path}: cannot be priced again: ")
+    assert [fragment for fragment in fragments if fragment not in message] == []
+    assert not (tmp_path / "prices.json").exists()
+
+
+def test_tables_that_do_not_fit_are_refused_together(plain: Plain, tmp_path: Path) -> None:
+    """DRAM that no table knows, and memories of a node that CACTI has not."""
+    data = copy.deepcopy(plain)
+    chip = load_chip("edge", {"dram.type": "LPDDR5"})
+    data["provenance"] |= {"chip": chip.model_dump(), "chip_sha256": chip_sha256(chip)}
+    with pytest.raises(UserError, match=r"table 'cmos45': dram\.type = 'LPDDR5'.*'LPDDR4'.*; table 'cmos14': "):
+        reprice(saved_run(data), [load_energy_table("cmos45"), load_energy_table("cmos14")])
+
+
+def test_memories_that_a_node_makes_too_slow_are_refused(plain: Plain) -> None:
+    data = copy.deepcopy(plain)
+    chip = load_chip("edge", {"clock_mhz": 2000.0})
+    data["provenance"] |= {"chip": chip.model_dump(), "chip_sha256": chip_sha256(chip)}
+    with pytest.raises(UserError, match=r"table 'cmos45': .* answers in .* a clock period at 2000 MHz is 0\.50 ns"):
+        reprice(saved_run(data), [load_energy_table("cmos45")])
+
+
+# --- what is printed and written ----------------------------------------------------------------------------------
+
+
+def test_prices_are_printed_and_written(plain: Plain, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = tmp_path / "report.json", tmp_path / "deep" / "prices.json"
+    path.write_text(json.dumps(plain))
+    show_repriced(path, ["cmos45", "formula45", "cmos14"], out)
+    said = " ".join(capsys.readouterr().out.split())  # notes are wrapped
+    written = json.loads(out.read_text())
+    assert [one["energy_table"] for one in written["priced"]] == ["cmos45", "formula45", "cmos14"]
+    assert written["priced"][0]["energy_pj"] == plain["energy_pj"]
+    assert written["reported"] == {"energy_table": "cmos45", "total_pj": plain["energy_pj"]["total"]}
+    for one in written["priced"]:
+        energy = one["energy_pj"]
+        assert set(energy["bands"]["by_component"]) == set(energy["by_component"])
+        assert f"{100 * energy['assumed_share']:.1f} %" in said
+        assert f"{100 * energy['dram_share']:.1f} %" in said
+        assert energy["warning"] in said
+    assert "taken to be built there, at the same clock" in said
+    show_repriced(path, [], None)
+    table = capsys.readouterr().out
+    assert "formula45" in table
+    assert "cmos14" not in table  # all shipped tables of the chip's own node
+
+
+def test_a_total_that_rests_on_guesses_says_so_by_its_table(
+    plain: Plain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """cmos45 with a clock at the upper end of its band, which is assumed."""
+    path, mine = tmp_path / "report.json", tmp_path / "mine.toml"
+    path.write_text(json.dumps(plain))
+    text = TEXT.replace("value = 0.002\n", "value = 0.009\n").replace('"cmos45"', '"loud clock"')
+    mine.write_text(text, encoding="utf-8")
+    show_repriced(path, [str(mine), "formula45"], None)
+    said = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in said if "rests on assumed prices" in line]
+    assert line.startswith("loud clock: ")
+    assert "primitives.clock_bit" in line
+
+
+def test_a_bound_says_that_its_prices_are_bounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from sparsespike.simulator.report import bound_report
+
+    bound_report(TRACE, load_chip("edge")).save(tmp_path / "bound.json")
+    show_repriced(tmp_path / "bound.json", ["cmos45"], None)
+    assert "lower bounds, nothing was stepped" in capsys.readouterr().out
+
+
+def test_every_action_stands_in_a_report(plain: Plain) -> None:
+    assert set(plain["counts"]) == {action.key for action in Action}
