@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from .model.capture import capture
     from .simulator.bounds import bound
     from .simulator.cuts import load_cuts
+    from .simulator.energy import Pricer, load_energy_table
     from .simulator.errors import UserError
     from .simulator.feedback import additions_per_weight
     from .simulator.hardware import load_chip
     from .simulator.peers import run_peers
     from .simulator.report import bound_report, load_report, simulate
+    from .simulator.reprice import reprice, saved_run
     from .simulator.trace import load_trace, save_trace
 
 __all__ = [
+    "Pricer",
     "UserError",
     "__version__",
     "additions_per_weight",
@@ -31,16 +34,20 @@ __all__ = [
     "capture",
     "load_chip",
     "load_cuts",
+    "load_energy_table",
     "load_report",
     "load_trace",
+    "reprice",
     "run_peers",
     "save_trace",
+    "saved_run",
     "simulate",
 ]
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Pricer": "simulator.energy",
     "UserError": "simulator.errors",
     "additions_per_weight": "simulator.feedback",
     "bound": "simulator.bounds",
@@ -48,10 +55,13 @@ _HOME = {
     "capture": "model.capture",
     "load_chip": "simulator.hardware",
     "load_cuts": "simulator.cuts",
+    "load_energy_table": "simulator.energy",
     "load_report": "simulator.report",
     "load_trace": "simulator.trace",
+    "reprice": "simulator.reprice",
     "run_peers": "simulator.peers",
     "save_trace": "simulator.trace",
+    "saved_run": "simulator.reprice",
     "simulate": "simulator.report",
 }
 

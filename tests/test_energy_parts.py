@@ -1,5 +1,6 @@
 """What a run's energy is made of: bands around every part, entries and kinds that add up, what of it is assumed."""
 
+import itertools
 from dataclasses import replace
 from time import process_time
 
@@ -8,6 +9,7 @@ import pytest
 from cacti import near
 from sparsespike.simulator.activity import Action
 from sparsespike.simulator.energy import (
+    COMPONENT_OF,
     COMPONENTS,
     STANDING,
     Energy,
@@ -63,6 +65,18 @@ def test_a_band_is_as_wide_as_its_only_price():
     assert bands["dram"] == [near(640.0), near(800.0), near(1120.0)]
     assert bands["lanes"] == [near(84.0), near(87.5), near(210.0)]
     assert energy.layer_bands()["only"] == [near(724.0), near(887.5), near(1330.0)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_component_of_each_layer_is_what_its_actions_and_its_time_cost(seed):
+    energy, prices = priced(seed), find_prices(CHIP, TABLE)
+    expected = np.zeros((3, len(COMPONENTS), 3))
+    for layer, action in np.ndindex(3, len(Action)):
+        part = COMPONENTS.index(COMPONENT_OF[Action(action)])
+        expected[layer, part] += energy.counts[layer, action] * prices.action[action]
+    for layer, (number, name) in itertools.product(range(3), enumerate(STANDING)):
+        expected[layer, COMPONENTS.index(name)] = energy.cycles[layer] * prices.cycle[number]
+    assert energy.components.tolist() == [[[near(pj) for pj in part] for part in layer] for layer in expected]
 
 
 # --- entries and kinds --------------------------------------------------------------------------------------------
