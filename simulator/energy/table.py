@@ -3,7 +3,7 @@
 `load.py` reads the files, `scaling.py` takes a table to another node; nothing here knows an action or a chip.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -154,7 +154,7 @@ SECTIONS: dict[str, type[Part]] = {
 }
 
 
-def expected_units(dram: Iterator[str] | list[str], actions: Iterator[str] | list[str]) -> dict[str, str]:
+def expected_units(dram: Iterable[str], actions: Iterable[str]) -> dict[str, str]:
     """Dotted key of every entry that a table has to have, with these DRAMs and action prices -> its unit."""
     units = {f"{name}.{key}": _unit(part, key) for name, part in SECTIONS.items() for key in part.model_fields}
     units |= {f"dram.{name}.{key}": _unit(DramType, key) for name in dram for key in DramType.model_fields}
