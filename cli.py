@@ -34,7 +34,7 @@ Settings = Annotated[
 Baseline = Annotated[
     str | None, typer.Option(metavar="NAME", help="The chip with everything off: dense weights, all tokens (dense).")
 ]
-Energy = Annotated[str, typer.Option(metavar="NAME", help="Energy table.")]
+Energy = Annotated[str | None, typer.Option(metavar="NAME|FILE", help="Energy table; else that of the chip's node.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for what is written.")]
 TraceOut = Annotated[Path, typer.Option(metavar="FILE", help="Trace file to write.")]
 JsonOut = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the whole report as JSON.")]
@@ -131,7 +131,7 @@ SIMULATE_OPTIONS: Options = {
     "hardware": (Hardware, "mesh16"),
     "settings": (Settings, None),
     "baseline": (Baseline, None),
-    "energy": (Energy, "cmos45"),
+    "energy": (Energy, None),
     "images": (FirstImages, None),
     "placement": (Annotated[Path | None, typer.Option(metavar="FILE", help="Own cuts of layers (TOML).")], None),
     "verify": (flag("--verify", "Recompute every spike and logit; demand equality."), False),

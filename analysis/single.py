@@ -41,7 +41,7 @@ class RunRequest:
     hardware: str | Path = "mesh16"
     settings: Mapping[str, Any] = field(default_factory=dict)
     baseline: str | None = None
-    energy: str = "cmos45"
+    energy: str | None = None
     images: int | None = None
     placement: str | Path | None = None
     verify: bool = False

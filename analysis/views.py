@@ -107,11 +107,9 @@ def fidelity_line(report: Report) -> str:
     if fidelity is None:
         return ""
     changed = [key for source in chip["sources"] if source["source"] == CHANGED for key in source["keys"]]
-    stand_in = chip["technology"]["sram_node_nm"]
     parts = (
         f"{report['chip']} is like {fidelity['to']} in: {fidelity['has']}; not in: {fidelity['lacks']}",
         f"changed here: {', '.join(changed)}" if changed else "",
-        f"its memories are macros of {stand_in} nm, not scaled" if stand_in else "",
     )
     return "; ".join(filter(None, parts))
 

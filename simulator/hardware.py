@@ -42,14 +42,6 @@ class Technology(Part):
 
     node_nm: int = Field(ge=3, le=180, description="feature size, nanometres")
     sram_device: SramDevice = Field(description="CACTI transistor type of the SRAM macros: standby, operating, speed")
-    sram_node_nm: int | None = Field(
-        None, ge=3, le=180, description="node whose SRAM macros stand in, not scaled, where CACTI has none of node_nm"
-    )
-
-    @property
-    def macro_node_nm(self) -> int:
-        """Node of the SRAM macros: sram_node_nm, or without it node_nm."""
-        return self.node_nm if self.sram_node_nm is None else self.sram_node_nm
 
 
 class Mesh(Part):
@@ -324,7 +316,4 @@ def _cross_faults(chip: Chip) -> list[str]:
     if chip.core.weight_kib * 8192 < chip.core.weight_banks * chip.core.weight_word_bits:
         faults.append("core.weight_kib: less than one word in each bank")
     numbers = [key for key in chip_keys() if key not in NAMES]
-    required = [] if chip.fidelity is None else list(numbers)
-    if required and chip.technology.sram_node_nm is None:
-        required.remove("technology.sram_node_nm")
-    return faults + source_faults(chip.sources, numbers, required)
+    return faults + source_faults(chip.sources, numbers, [] if chip.fidelity is None else numbers)

@@ -15,7 +15,7 @@ from .. import __version__
 from . import engine
 from .activity import Action, Activity, Cause
 from .area import AREA_SCOPE, area_mm2
-from .energy import Energy, EnergyTable, Pricer, load_energy_table, memories_of
+from .energy import Energy, EnergyTable, Pricer, load_energy_table, memories_of, table_of_node
 from .errors import UserError
 from .feedback import PerWeight, price_weights
 from .files import write_text
@@ -222,7 +222,7 @@ def chip_sha256(chip: Chip) -> str:
 def simulate(
     trace: Trace,
     chip: Chip,
-    energy: str | Path | EnergyTable = "cmos45",
+    energy: str | Path | EnergyTable | None = None,
     *,
     verify: bool = False,
     images: int | None = None,
@@ -232,6 +232,7 @@ def simulate(
 ) -> Report:
     """Run a trace on a chip and price it.
 
+    energy: a table, or its name or path; without one the shipped table of the chip's node.
     verify: the chip computes its own potentials, spikes, kept tokens and logits, and all must equal the trace.
     images: only the first so many.  cuts: a placement of one's own, as `load_cuts` reads it.
     progress: called with (images done, images) after each.  timeline: is written on the way.
@@ -249,7 +250,7 @@ def simulate(
 def bound_report(
     trace: Trace,
     chip: Chip,
-    energy: str | Path | EnergyTable = "cmos45",
+    energy: str | Path | EnergyTable | None = None,
     *,
     images: int | None = None,
     cuts: Mapping[str, Iterable[int]] | None = None,
@@ -264,10 +265,16 @@ def bound_report(
     return _report(trace, chip, energy, images, run)
 
 
+def _table(chip: Chip, energy: str | Path | EnergyTable | None) -> EnergyTable:
+    if energy is None:
+        return table_of_node(chip.technology.node_nm)
+    return energy if isinstance(energy, EnergyTable) else load_energy_table(energy)
+
+
 def _report(
     trace: Trace,
     chip: Chip,
-    energy: str | Path | EnergyTable,
+    energy: str | Path | EnergyTable | None,
     images: int | None,
     run: Callable[[Trace], Activity],
 ) -> Report:
@@ -277,7 +284,7 @@ def _report(
         if not 1 <= images <= trace.images:
             raise UserError(f"images = {images}: the trace holds {trace.images}")
         part = trace.first(images)
-    table = energy if isinstance(energy, EnergyTable) else load_energy_table(energy)
+    table = _table(chip, energy)
     pricer = Pricer(chip, table)
     memories = memories_of(chip, table)
     check_access_times(chip, memories)

@@ -63,7 +63,7 @@ def _grid(node_nm: int, device: str) -> dict[tuple[float, int], NDArray[np.float
     table = _table()
     if (node_nm, device) not in table:
         known = ", ".join(f"{node} nm {kind}" for node, kind in sorted(table))
-        hint = "a chip of another node says in technology.sram_node_nm whose macros stand in"
+        hint = "an energy table of another node says from which one it scales them (scaled.sram_from_node_nm)"
         raise UserError(f"technology: no SRAM table for {node_nm} nm {device}; there are: {known}; {hint}")
     return table[node_nm, device]
 
@@ -127,7 +127,7 @@ def macro_costs(chip: Chip) -> dict[str, tuple[Macro, MacroCost]]:
 
     Raises UserError for a node that the table has not, else with every key whose memory it does not reach.
     """
-    node, device = chip.technology.macro_node_nm, chip.technology.sram_device
+    node, device = chip.technology.node_nm, chip.technology.sram_device
     _grid(node, device)  # a missing node is said once, not for every memory
     costs, faults = {}, []
     for macro in sram_macros(chip):

@@ -169,9 +169,11 @@ def logic_by_hand() -> dict[str, int]:
 def standing_by_hand(band: str) -> dict[str, float]:
     """pJ that mesh16 spends in a cycle of 2 ns whatever it does: mW x ns."""
     bits = logic_by_hand()
-    leaking = sum(entry[band] * bits[key] for key, entry in RAW["leakage"].items())
+    times = {"low": 0.3, "value": 1.0, "high": 3.0}[band]
+    cell = times * lop45(16, 64, "leak_mw") * 1e6 / (16 * 8192)  # nW
+    leaking = sum(entry[band] * bits[key] for key, entry in RAW["leakage"].items()) * cell
     return {
-        "leakage": 2.0 * leakage_by_hand() * {"low": 0.3, "value": 1.0, "high": 3.0}[band],
+        "leakage": 2.0 * leakage_by_hand() * times,
         "logic_leakage": 2.0 * leaking / 1e6,
         "clock": bits["clocked"] * RAW["primitives"]["clock_bit"][band],
         "dram_background": 2.0 * 12.8 * RAW["dram"]["LPDDR4"]["background"][band],

@@ -100,13 +100,14 @@ def test_an_entry_brings_in_what_the_run_loses_without_it():
         entries[key] = entries[key].model_copy(update={"low": 0.0, "value": 0.0, "high": 0.0})
         less = price(run, CHIP, TABLE.model_copy(update={"leakage": Leakage(**entries)}))
         lost = float(whole.total[1] - less.total[1])
-        assert whole.by_entry()[f"leakage.{key}"] == pytest.approx(lost, rel=1e-9)
+        assert whole.by_entry()[f"leakage.{key} x sram.leakage"] == pytest.approx(lost, rel=1e-9)
 
 
 def test_the_assumed_share_by_hand():
-    """Assumed are the clock, the background of LPDDR4 and, by its length, the wire of a hop; nothing else."""
+    """Assumed are the clock, logic's leakage, the background of LPDDR4 and, by its length, the wire of a hop."""
     assert {key for key, entry in TABLE.entries().items() if entry.kind == "assumed"} == {
         "primitives.clock_bit",
+        *(f"leakage.{key}" for key in ("register_bit", "add_bit", "multiply_bit2")),
         "dram.LPDDR4.background",
         "geometry.tile_pitch",
     }
@@ -117,7 +118,8 @@ def test_the_assumed_share_by_hand():
     wire = 100 * 26 * 0.0404 * 1.0
     clock = 7 * logic_of(CHIP).clocked_bits * 0.002
     background = 7 * 2.0 * 12.8 * 0.5  # 14 ns at 12.8 GB/s
-    assumed = wire + clock + background
+    logic = 7 * float(find_prices(CHIP, TABLE).cycle[STANDING.index("logic_leakage"), 1])  # by hand in test_energy.py
+    assumed = wire + clock + background + logic
     assert energy.by_kind()["assumed"] == near(assumed)
     assert energy.by_kind()["quoted second-hand"] == near(800.0)
     assert energy.assumed_share == near(assumed / float(energy.total[1]))

@@ -19,12 +19,12 @@ from sparsespike.model.export import trace_ticket
 from sparsespike.model.foreign import foreign_trace
 from sparsespike.model.ticket import load_ticket
 from sparsespike.model.tickets import shipped
-from sparsespike.simulator.energy import load_energy_table
+from sparsespike.simulator.energy import memories_of, table_of_node
 from sparsespike.simulator.hardware import chip_names, chip_text
 from sparsespike.simulator.origin import CHANGED
 from sparsespike.simulator.peers import run_peers
 from sparsespike.simulator.report import chip_sha256
-from sparsespike.simulator.sram import check_access_times, macro_costs, sram_cost
+from sparsespike.simulator.sram import check_access_times, macro_costs
 from sparsespike.simulator.synthetic import WORKLOADS, synthetic_trace
 from sparsespike.simulator.trace import save_trace
 from spike_files import LENET, LENET_TOML
@@ -50,11 +50,6 @@ def trace_of(workload_name):
     side = ticket.config.image_size
     noise = np.random.default_rng(5).standard_normal((1, 1, side, side)).astype(np.float32)
     return trace_ticket(ticket, Split(noise, np.zeros(1, np.int64), np.zeros(1, np.int64)))
-
-
-def priced_at(node):
-    """The 45 nm table as if it were of another node: what is looked at here are cycles and what fits, not joules."""
-    return load_energy_table("cmos45").model_copy(update={"node_nm": node})
 
 
 def numbers(text):
@@ -169,51 +164,46 @@ def test_memories_add_up_to_what_is_published():
 @every_preset
 def test_a_preset_runs_what_it_says_it_holds_and_refuses_the_rest_with_numbers(name, workload_name):
     chip, trace = load_chip(name), trace_of(workload_name)
-    table = priced_at(chip.technology.node_nm)
     if workload_name in chip.fidelity.holds:
         exact = trace.level == "exact"
-        report = simulate(trace, chip, table, verify=exact)
+        report = simulate(trace, chip, verify=exact)
         assert report.cycles > 0
         assert (report.activity.verified is not None) == exact
         return
     with pytest.raises(UserError, match=rf"{name}.*needs [\d,.]+ .*but core\.\w+ gives [\d,.]+"):
-        simulate(trace, chip, table)
+        simulate(trace, chip)
 
 
 def test_digits_runs_on_a_loihi_of_2560_neurons_a_core():
     """As its text says, and no sooner."""
-    trace, table = trace_of("digits"), priced_at(14)
+    trace = trace_of("digits")
     chip = load_chip("loihi-like", {"core.potential_kib": 7.5})
     assert 2560 * chip.core.potential_bits == 7.5 * 8192
-    assert simulate(trace, chip, table, verify=True).cycles > 0
+    assert simulate(trace, chip, verify=True).cycles > 0
     with pytest.raises(UserError, match=r"7\.5 KiB of potentials"):
-        simulate(trace, chip.replace({"core.potential_kib": 7.49}), table)
+        simulate(trace, chip.replace({"core.potential_kib": 7.49}))
 
 
 @every_preset
 def test_every_memory_answers_within_a_cycle(name):
-    check_access_times(load_chip(name))
+    chip = load_chip(name)
+    check_access_times(chip, memories_of(chip, table_of_node(chip.technology.node_nm)))
 
 
-def test_macros_of_a_node_that_cacti_has_not_are_those_that_the_chip_names():
-    chip = load_chip("prosperity-like")
-    assert (chip.technology.node_nm, chip.technology.macro_node_nm) == (28, 32)
-    for macro, cost in macro_costs(chip).values():
-        assert cost == sram_cost(macro.size_kib, macro.width_bits, 32, "hp")
-    assert load_chip("loas-like").technology.macro_node_nm == 32
-    with pytest.raises(UserError, match=r"no SRAM table for 28 nm lop.*technology\.sram_node_nm"):
-        macro_costs(load_chip("mesh16", {"technology.node_nm": 28}))
+def test_macros_of_a_node_that_cacti_has_not_come_from_the_energy_table_alone():
+    with pytest.raises(UserError, match=r"no SRAM table for 28 nm hp.*scaled\.sram_from_node_nm"):
+        macro_costs(load_chip("prosperity-like"))
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------
 
 
 def test_every_number_without_a_source_is_named_at_once(tmp_path):
-    edits = [('"core.lanes", ', ""), (', "dram.burst_bytes"]', "]"), ('"technology.sram_node_nm"', "")]
+    edits = [('"core.lanes", ', ""), (', "dram.burst_bytes"]', "]"), ('"core.input_macs"', "")]
     message = fault_of(edited("prosperity-like", tmp_path, *edits[:2]))
     assert "sources: nothing about core.lanes, dram.burst_bytes;" in message
     message = fault_of(edited("prosperity-like", tmp_path, *edits))  # an entry that now stands for all the rest
-    assert "nothing about technology.sram_node_nm, core.lanes, dram.burst_bytes" in message
+    assert "nothing about core.lanes, core.input_macs, dram.burst_bytes" in message
     assert "entry without keys" in message
 
 
@@ -267,8 +257,7 @@ def test_a_number_that_is_changed_is_no_longer_the_published_one():
     again = changed.replace({"core.lanes": 8})
     assert source_of(again, "core.lanes").keys == ("clock_mhz", "core.lanes")
     assert chip.replace({}) == chip
-    scaled = load_chip("prosperity-like", {"technology.node_nm": 32, "technology.sram_node_nm": None})
-    assert source_of(scaled, "technology.sram_node_nm").kind == "chosen"
+    assert source_of(load_chip("prosperity-like", {"technology.node_nm": 32}), "technology.node_nm").kind == "chosen"
     assert load_chip("edge", {"core.lanes": 4}).sources[-1].keys == ("core.lanes",)
 
 
@@ -284,8 +273,8 @@ def test_two_chips_that_differ_in_words_alone_are_the_same_hardware(tmp_path):
     assert worded != chip
     assert worded.settings() == chip.settings()
     assert chip_sha256(worded) == chip_sha256(chip)
-    trace, table = synthetic_trace(images=1), priced_at(32)
-    one, two = (simulate(trace, each, table).to_json() for each in (chip, worded))
+    trace = synthetic_trace(images=1)
+    one, two = (simulate(trace, each).to_json() for each in (chip, worded))
     assert one["provenance"]["chip"] != two["provenance"]["chip"]
     assert diff_reports(one, two).inputs == ()
 
@@ -305,7 +294,7 @@ def test_a_sweep_is_not_repeated_because_of_other_words(tmp_path):
 
 def test_a_report_holds_what_the_chip_is_like_and_the_line_says_it():
     chip = load_chip("prosperity-like", {"core.weight_kib": 64.0})
-    report = json.loads(json.dumps(simulate(synthetic_trace(images=1), chip, priced_at(28)).to_json()))
+    report = json.loads(json.dumps(simulate(synthetic_trace(images=1), chip).to_json()))
     assert report["provenance"]["chip"]["fidelity"]["text"] == chip.fidelity.text
     assert len(report["provenance"]["chip"]["sources"]) == len(chip.sources)
     line = fidelity_line(report)
@@ -313,7 +302,6 @@ def test_a_report_holds_what_the_chip_is_like_and_the_line_says_it():
         "prosperity-like is like Prosperity (HPCA 2025) in: 128 8-bit adders",
         "; not in: product sparsity",
         "; changed here: core.weight_kib",
-        "; its memories are macros of 32 nm, not scaled",
     ):
         assert fragment in line
     assert fidelity_line(simulate(synthetic_trace(images=1), load_chip("edge")).to_json()) == ""
@@ -322,9 +310,7 @@ def test_a_report_holds_what_the_chip_is_like_and_the_line_says_it():
 def test_simulate_prints_the_line(tmp_path, capsys):
     trace = tmp_path / "t.safetensors"
     save_trace(synthetic_trace(images=1), trace)
-    text, _ = chip_text("loas-like")
-    (tmp_path / "c.toml").write_text(text.replace("node_nm = 32", "node_nm = 45"))  # a table of 32 nm is not needed
-    run_single(RunRequest(trace, hardware=tmp_path / "c.toml"))
+    run_single(RunRequest(trace, hardware="loas-like"))
     printed = capsys.readouterr().out
     assert "loas-like is like LoAS (MICRO 2024) in: 16 cores" in printed
     run_single(RunRequest(trace, hardware="edge"))
@@ -344,7 +330,7 @@ def row_of(first):
 
 def test_the_page_s_comparison_with_prosperity_is_what_is_measured():
     trace, chip = trace_of("lenet5_mnist"), load_chip("prosperity-like", {"core.weight_kib": 72.0})
-    report = simulate(trace, chip, priced_at(28))
+    report = simulate(trace, chip)
     peers = run_peers(trace).runs
     sparse, full = (int(peers[name].cycles) for name in ("prosperity_bit_sparse", "prosperity"))
     published, here, why = row_of("cycles of LeNet-5")[1:]

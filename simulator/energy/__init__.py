@@ -8,7 +8,7 @@ pricer.py   counts x prices             cost.py      the result, by layer, compo
 
 from .actions import COMPONENT_OF, MULTIPLIER_BITS, SCALE_BITS
 from .cost import COMPONENTS, Energy, Prices
-from .load import energy_names, load_energy_table
+from .load import energy_names, load_energy_table, table_of_node
 from .pricer import Pricer, action_prices, check_table, find_prices, leakage_mw, memories_of, price
 from .standing import STANDING, Logic, logic_of
 from .table import Band, DramType, EnergyTable, Entry, Geometry, Kind, Leakage, Primitives, Scaled, Sram
@@ -42,4 +42,5 @@ __all__ = [
     "logic_of",
     "memories_of",
     "price",
+    "table_of_node",
 ]

@@ -33,6 +33,15 @@ def energy_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
+def table_of_node(node_nm: int) -> EnergyTable:
+    """The shipped table of a node, `cmos` and its nanometres. Raises UserError where there is none."""
+    name, shipped = f"cmos{node_nm}", [name for name in energy_names() if name.startswith("cmos")]
+    if name not in shipped:
+        there = ", ".join(name.removeprefix("cmos") for name in shipped)
+        raise UserError(f"no energy table of {node_nm} nm is shipped, only of {there} nm; name one of your own")
+    return load_energy_table(name)
+
+
 def load_energy_table(source: str | Path) -> EnergyTable:
     """A shipped table by name, or a table file by path.
 

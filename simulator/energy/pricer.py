@@ -6,15 +6,17 @@ from numpy.typing import NDArray
 from ..activity import Action, Activity
 from ..errors import UserError, nearest
 from ..hardware import Chip
-from ..sram import Macro, MacroCost, macro_costs
+from ..sram import Macro, MacroCost, macro_costs, sram_cost
 from .actions import LINK, action_recipes
 from .cost import BEGINS, COMPONENTS, GATHERED, MOVING, Energy, Floats, Prices
 from .recipe import Recipe, of
 from .scaling import area_factor, delay_factor
-from .standing import STANDING, standing_recipes
+from .standing import LEAKING, NW, STANDING, standing_recipes
 from .table import KINDS, Band, EnergyTable, Kind
 
 ORDER = np.array(GATHERED)
+PRODUCTS = (LINK, *LEAKING.values())
+CELLS_KIB, CELLS_WIDTH = 16.0, 64  # the macro whose leakage, by the bit, is taken for that of a cell
 
 
 def check_table(chip: Chip, table: EnergyTable) -> None:
@@ -67,6 +69,14 @@ def _cacti(chip: Chip, table: EnergyTable) -> dict[str, tuple[Macro, MacroCost]]
     return macro_costs(chip if origin is None else chip.replace({"technology.node_nm": origin}))
 
 
+def cell_leakage_nw(chip: Chip, table: EnergyTable) -> float:
+    """Leakage of one bit of SRAM of the chip's transistors, with its share of a macro's periphery, before factors."""
+    origin = table.scaled.sram_from_node_nm if table.scaled else None
+    node = chip.technology.node_nm if origin is None else origin
+    cells = sram_cost(CELLS_KIB, CELLS_WIDTH, node, chip.technology.sram_device)
+    return cells.leak_mw / NW / (CELLS_KIB * 8192)
+
+
 def find_prices(chip: Chip, table: EnergyTable) -> Prices:
     """What actions and cycles of this chip cost in this technology.
 
@@ -76,7 +86,8 @@ def find_prices(chip: Chip, table: EnergyTable) -> Prices:
     found = _cacti(chip, table)
     actions = action_recipes(chip, {name: cost for name, (_, cost) in found.items()})
     actions |= {Action[key.upper()]: of(f"actions.{key}") for key in table.actions}
-    standing = standing_recipes(chip, sum(macro.count * cost.leak_mw for macro, cost in found.values()))
+    macros_mw = sum(macro.count * cost.leak_mw for macro, cost in found.values())
+    standing = standing_recipes(chip, macros_mw, cell_leakage_nw(chip, table))
     keys, kinds, bands = _entries(table)
     per_action = _matrix([actions[action] for action in Action], keys)
     per_cycle = _matrix([standing[name] for name in STANDING], keys)
@@ -92,13 +103,14 @@ def find_prices(chip: Chip, table: EnergyTable) -> Prices:
 
 
 def _entries(table: EnergyTable) -> tuple[tuple[str, ...], tuple[Kind, ...], Floats]:
-    """Keys, kinds and bands of everything that a recipe names: the table's entries, and the wire of one link."""
+    """Keys, kinds and bands of everything that a recipe names: the table's entries, and products of two of them."""
     entries = table.entries()
     kinds: dict[str, Kind] = {key: entry.kind for key, entry in entries.items()}
     bands = {key: entry.band for key, entry in entries.items()}
-    wire, length = LINK.split(" x ")
-    kinds[LINK] = max(kinds[wire], kinds[length], key=KINDS.index)
-    bands[LINK] = bands[wire] * bands[length]
+    for product in PRODUCTS:
+        one, other = product.split(" x ")
+        kinds[product] = max(kinds[one], kinds[other], key=KINDS.index)
+        bands[product] = bands[one] * bands[other]
     return tuple(bands), tuple(kinds.values()), np.stack(list(bands.values()))
 
 

@@ -9,8 +9,9 @@ nodeScale.py at a912c60); those of energy at 130, 90, 65, 45 LP, 32 LP and 20 to
 hwcomponents 1.0.114 (scaling/techscaling.py), and energy at 65 and 32 HP in the authors' published corrigendum, whose
 example the tests repeat. Delay has the first reading alone.
 
-What the equations do not say is said here: leakage power scales like energy (hwcomponents does so too), a wire's energy
-with the square of the voltage, a length with the square root of the area.
+What the equations do not say is said here: leakage power of macros that are scaled goes like energy (as in
+hwcomponents); logic leaks so many times a cell, at every node; a wire's energy goes with the square of the voltage, a
+length with the square root of the area.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 
-from .table import Band, EnergyTable, Entry, Geometry, Leakage, Primitives, Scaled, Sram
+from .table import Band, EnergyTable, Entry, Geometry, Primitives, Scaled, Sram
 
 Family = Literal["HP", "LP"]
 FAMILIES: tuple[Family, ...] = ("HP", "LP")
@@ -176,7 +177,6 @@ def scale(base: EnergyTable, scaled: Scaled, node_nm: int, said: Mapping[str, st
     """
     start, end = (base.node_nm, scaled.base_voltage_v), (node_nm, scaled.voltage_v)
     logic = energy_band(start, end, scaled.family, scaled.widen)
-    leaking = energy_band(start, end, scaled.family, scaled.widen * scaled.leakage_widen)
     volts = (scaled.voltage_v / scaled.base_voltage_v) ** 2
     wire = volts * np.array([1 / scaled.widen, 1.0, scaled.widen])
     length = np.full(3, sqrt(area_factor(base.node_nm, node_nm)))
@@ -186,7 +186,6 @@ def scale(base: EnergyTable, scaled: Scaled, node_nm: int, said: Mapping[str, st
         update={
             "node_nm": node_nm,
             "primitives": Primitives(**primitives),
-            "leakage": Leakage(**{key: to(entry, leaking) for key, entry in base.leakage}),
             "geometry": Geometry(tile_pitch=to(base.geometry.tile_pitch, length)),
             "sram": _sram(base.sram, scaled, node_nm),
             "actions": {key: to(entry, logic) for key, entry in base.actions.items()},

@@ -1,8 +1,10 @@
 """What a chip spends per cycle whatever it does: leakage of memories and logic, the clock, DRAM that waits.
 
-The clock is charged in every cycle for all registers that no enable gates (reads, lanes, sweep, look-up, the head of
-every router input): the chip has no coarser clock gating (ARCHITECTURE.md, "Not modelled"), so idle cores pay too.
-Storage made of registers (accumulators, queues) is clocked word by word, and its clock is in a register bit's price.
+Logic leaks like SRAM cells: CACTI knows the leakage of the chip's transistors at its node, and the table says how many
+cells a bit of logic is worth. The clock is charged in every cycle for all registers that no enable gates (reads, lanes,
+sweep, look-up, the head of every router input): the chip has no coarser clock gating (ARCHITECTURE.md, "Not modelled"),
+so idle cores pay too. Storage made of registers (accumulators, queues) is clocked word by word, and its clock is in a
+register bit's price.
 """
 
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ STANDING = ("leakage", "logic_leakage", "clock", "dram_background")
 ROUTER_PORTS = 5
 POINTER_BITS = 32
 NW = 1e-6  # in mW; mW x ns = pJ
+# a bit of logic in SRAM cells, times the band of a cell's leakage: products of two entries
+LEAKING = {key: f"leakage.{key} x sram.leakage" for key in ("register_bit", "add_bit", "multiply_bit2")}
 
 
 @dataclass(frozen=True)
@@ -71,17 +75,20 @@ def logic_of(chip: Chip) -> Logic:
     return Logic(clocked, clocked + stored, adders, multiplier * (chip.cores * macs + unit.macs))
 
 
-def standing_recipes(chip: Chip, sram_leak_mw: float) -> dict[str, Recipe]:
-    """pJ of one clock cycle of the whole chip, by what it is spent on; `sram_leak_mw`: CACTI's, of all macros."""
+def standing_recipes(chip: Chip, sram_leak_mw: float, cell_leak_nw: float) -> dict[str, Recipe]:
+    """pJ of one clock cycle of the whole chip, by what it is spent on.
+
+    sram_leak_mw, cell_leak_nw: CACTI's, of all macros and of one bit.
+    """
     logic, period_ns = logic_of(chip), chip.clock_period_ns
     leakage = (
-        logic.register_bits * of("leakage.register_bit")
-        + logic.adder_bits * of("leakage.add_bit")
-        + logic.multiplier_bits2 * of("leakage.multiply_bit2")
+        logic.register_bits * of(LEAKING["register_bit"])
+        + logic.adder_bits * of(LEAKING["add_bit"])
+        + logic.multiplier_bits2 * of(LEAKING["multiply_bit2"])
     )
     return {
         "leakage": sram_leak_mw * period_ns * of("sram.leakage"),
-        "logic_leakage": NW * period_ns * leakage,
+        "logic_leakage": NW * cell_leak_nw * period_ns * leakage,
         "clock": logic.clocked_bits * of("primitives.clock_bit"),
         "dram_background": chip.dram.bandwidth_gb_s * period_ns * of(f"dram.{chip.dram.type}.background"),
     }

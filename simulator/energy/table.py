@@ -65,11 +65,11 @@ class Primitives(Part):
 
 
 class Leakage(Part):
-    """Leakage power of logic; SRAM's comes with its macros."""
+    """Leakage power of logic, in SRAM cells of the chip's transistors, whose own is CACTI's at the chip's node."""
 
-    register_bit: Entry = unit("nW/bit")
-    add_bit: Entry = unit("nW/bit")
-    multiply_bit2: Entry = unit("nW/bit2")
+    register_bit: Entry = unit("cells/bit")
+    add_bit: Entry = unit("cells/bit")
+    multiply_bit2: Entry = unit("cells/bit2")
 
 
 class Geometry(Part):
@@ -102,7 +102,8 @@ class Scaled(Part):
     base: name of the table.  method: the published one.  family: transistors, high performance or low power.
     base_voltage_v, voltage_v: supply that the base's numbers are taken to be of, and that of this table.
     interpolated: the method does not list the node, and lies between two that it does.
-    widen: the band, beyond what the families differ by, is divided and multiplied by this; leakage_widen: leakage's.
+    widen: the band, beyond what the families differ by, is divided and multiplied by this.
+    leakage_widen: the same for the leakage of macros that are scaled, on top.
     sram_from_node_nm: CACTI's node that macros are scaled from; without it they are CACTI's own at the chip's node.
     """
 
@@ -113,7 +114,7 @@ class Scaled(Part):
     voltage_v: float = Field(ge=0.6, le=1.1)
     interpolated: bool = False
     widen: float = Field(ge=1)
-    leakage_widen: float = Field(ge=1)
+    leakage_widen: float = Field(default=1.0, ge=1)
     sram_from_node_nm: int | None = None
     source: str = Field(min_length=10)
 
