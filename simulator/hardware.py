@@ -37,6 +37,9 @@ class Technology(Part):
 
     node_nm: int = Field(ge=3, le=180, description="feature size, nanometres")
     sram_device: SramDevice = Field(description="CACTI transistor type of the SRAM macros: standby, operating, speed")
+    sram_extrapolate: bool = Field(
+        default=False, description="price macros beyond the SRAM table by its last octave's trend; reports mark them"
+    )
 
 
 class Mesh(Part):

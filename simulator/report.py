@@ -20,7 +20,7 @@ from .errors import UserError
 from .feedback import PerWeight, price_weights
 from .files import write_text
 from .hardware import Chip
-from .sram import check_access_times
+from .sram import check_access_times, extrapolated_macros
 from .timeline import Timeline
 from .trace import HostWork, Level, Trace
 
@@ -164,6 +164,7 @@ class Report:
             "area_mm2": self.area_mm2,
             "area_by_memory_mm2": self.area,
             "area_scope": AREA_SCOPE,
+            "extrapolated_macros": extrapolated_macros(self.chip),
             "synaptic_events": self.synaptic_events,
             "saturations": self.activity.saturations,
             "accuracy": self.accuracy,
