@@ -1,24 +1,28 @@
 """`sparsespike hardware --check`: are the memories' figures right? Published reads, held-out macros, a chip's own.
 
-As a program it fills the marked blocks of a Markdown file: python -m sparsespike.analysis.sram_view FILE.md
+As a program it fills the marked blocks of Markdown files and draws the figure beside them:
+    python -m sparsespike.analysis.sram_view hwconfigs/energy/README.md
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..simulator.errors import UserError, nearest
 from ..simulator.files import write_text
 from ..simulator.hardware import chip_text, load_chip
 from ..simulator.sram import Macro, MacroCost, macro_costs, sram_cost
-from ..simulator.sram_table import technologies
+from ..simulator.sram_table import COLUMNS, HELD_OUT, macros_of, read_points, technologies
 from .console import show
-from .readme import block_names, fill_blocks
+from .figures import sram_interpolation
+from .readme import GALLERY, block_names, fill_blocks
 from .sram_validation import AREA_BAR, READ_BAR, published, validations
+from .style import blank, save_png, styled
 from .tables import Table, percent, si
 from .views import chips_table
 
@@ -121,6 +125,31 @@ TABLES: dict[str, Callable[[], Table]] = {
 }
 
 
+def interpolation_figure(width_bits: int = 64) -> Figure:
+    """Interpolated read energy against size at one word width, with the held-out macros, a panel per node."""
+    nodes = sorted({node for node, _ in technologies()})
+    figure = blank(2.4 * len(nodes) + 0.6, 2.9)
+    panels = figure.subplots(1, len(nodes), sharey=True, squeeze=False)[0]
+    for node, ax in zip(nodes, panels, strict=True):
+        devices = [device for other, device in technologies() if other == node]
+        largest = macros_of(node, devices[0]).largest_kib
+        sizes = np.geomspace(1, largest, 1500).clip(1, largest).tolist()
+        curves = {device: [sram_cost(size, width_bits, node, device).read_pj for size in sizes] for device in devices}
+        held = {
+            device: [
+                (point.size_kib, float(point.cost[COLUMNS.index("read_pJ")]))
+                for point in read_points(HELD_OUT, node, device)
+                if point.width_bits == width_bits
+            ]
+            for device in devices
+        }
+        sram_interpolation(sizes, curves, held, ax)
+        ax.set_title(f"{node} nm")
+    panels[0].set_ylabel(f"read of {width_bits} bits (pJ)")
+    panels[0].legend(loc="upper left")
+    return figure
+
+
 def fill(page: str | Path) -> None:
     """Rewrite the blocks `<!-- sram:NAME -->` of a Markdown file. Raises UserError for a name without a table."""
     text = Path(page).read_text("utf-8")
@@ -130,6 +159,13 @@ def fill(page: str | Path) -> None:
     write_text(page, fill_blocks(text, KIND, lambda name: TABLES[name]().to_markdown()))
 
 
+def main(pages: Sequence[str]) -> None:
+    """Fill the pages, and draw the figure that they show into analysis/gallery."""
+    for page in pages:
+        fill(page)
+    with styled():
+        save_png(interpolation_figure(), GALLERY / "sram.png")
+
+
 if __name__ == "__main__":
-    for given in sys.argv[1:]:
-        fill(given)
+    main(sys.argv[1:])

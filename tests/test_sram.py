@@ -59,9 +59,9 @@ def test_the_table_spans_every_octave_at_every_width_of_every_technology():
 def test_no_held_out_macro_is_in_the_table():
     assert len(HELD_OUT) > 1000
     assert not HELD_OUT.keys() & ROWS.keys()
-    for node, device in TECHNOLOGIES:  # a size at least in every octave of every width that the table has
-        held = {(width, int(log(size, 2))) for _, _, size, width in (k for k in HELD_OUT if k[:2] == (node, device))}
-        assert held >= {(width, octave) for width in curves(node, device) for octave in range(10)}
+    for node, device in TECHNOLOGIES:  # in the lowest octave a size drawn may be one of the table: it is left out
+        held = {(width, int(log(size, 2))) for held, kind, size, width in HELD_OUT if (held, kind) == (node, device)}
+        assert held >= {(width, octave) for width in curves(node, device) for octave in range(2, 11)}
 
 
 @every_technology
@@ -76,11 +76,11 @@ def test_macros_held_out_are_met_at_the_widths_of_the_table(node, device):
 
 @every_technology
 def test_macros_held_out_are_met_at_widths_between_those_of_the_table(node, device):
-    """Organisations change along the width too: here the bar is that of the median."""
+    """Organisations change along the width too, and no curve says where: a tail misses the bars."""
     read, area = errors(node, device, ("read_pj", "area_mm2"), between_widths=True).T
     assert len(read) == 30
-    assert np.median(read) <= 0.10
-    assert np.median(area) <= 0.15
+    assert max(np.median(read), np.median(area)) <= 0.02
+    assert max(np.percentile(read, 95), np.percentile(area, 95)) <= 0.20
 
 
 @pytest.mark.parametrize(("size", "width"), [(49.0, 64), (3.01, 128), (1501.0, 32), (77.7, 192)])
