@@ -17,6 +17,7 @@ from functools import cache
 from importlib import resources
 from math import log
 from pathlib import Path
+from typing import Any
 
 TABLES = ("sram_cacti.csv", "sram_heldout.csv")
 KELVIN, LARGEST_OCTAVE = 350, 11
@@ -32,13 +33,14 @@ ORGANISATION = ("Ndwl", "Ndbl", "Nspd", "Ndcm", "Ndsam_level_1", "Ndsam_level_2"
 PRINTED = {"leak_mW_350K": "leakage", "gate_leak_mW_350K": "gate leakage"}
 ORDER = ("read_pJ", "write_pJ", *PRINTED, "access_ns", "cycle_ns", "area_mm2")
 STEEP = ("read_pJ", "write_pJ", "access_ns", "area_mm2")
-FINEST = 5  # an octave is halved so often where an organisation changes
+FINEST, STRAIGHT = 5, 0.01  # an octave is halved so often where an organisation changes or a line is off by so much
 
 Key = tuple[int, str, int, float]  # node, device, bits, KiB
+Macro = dict[str, Any]  # COLUMNS and PRINTED in our units, "organisation"
 
 
 @cache
-def run(package: Path, key: Key) -> dict[str, float | tuple[str, ...]]:
+def run(package: Path, key: Key) -> Macro:
     """One macro: COLUMNS, PRINTED, and the organisation of subarrays that CACTI chose."""
     with tempfile.TemporaryDirectory() as folder:
         asked = Path(folder) / "macro.cfg"
@@ -48,9 +50,7 @@ def run(package: Path, key: Key) -> dict[str, float | tuple[str, ...]]:
         ).stdout
         with Path(f"{asked}.out").open(newline="") as file:
             row = {name.strip(): value for name, value in list(csv.DictReader(file))[-1].items() if name}
-    found: dict[str, float | tuple[str, ...]] = {
-        name: float(row[theirs]) * unit for name, (theirs, unit) in COLUMNS.items()
-    }
+    found: Macro = {name: float(row[theirs]) * unit for name, (theirs, unit) in COLUMNS.items()}
     for name, words in PRINTED.items():
         found[name] = float(re.search(rf"Total {words} power of a bank \(mW\): (\S+)", said)[1])
     return found | {"organisation": tuple(row[name] for name in ORGANISATION)}
@@ -91,47 +91,33 @@ def differing(package: Path, count: int) -> list[str]:
     return faults
 
 
-def curve(package: Path, node: int, device: str, bits: int) -> dict[float, dict[str, float | tuple[str, ...]]]:
-    """KiB -> macro: four sizes to the octave, and where the organisation or the slope changes ever finer halves."""
+def curve(package: Path, node: int, device: str, bits: int) -> dict[float, Macro]:
+    """KiB -> macro: four sizes to the octave; finer halves where the organisation changes or a line fails."""
 
-    def at(kib: float) -> dict[str, float | tuple[str, ...]]:
+    def at(kib: float) -> Macro:
         sizes[kib] = run(package, (node, device, bits, kib))
         return sizes[kib]
 
     def refine(low: float, high: float, level: int) -> None:
-        if level >= FINEST:
-            return
         middle = (low + high) / 2
-        halves = (low, middle), (middle, high)
-        changed = [half for half in halves if _organised(at(half[0])) != _organised(at(half[1]))]
-        if not changed and _kink(at, *halves) > 0.01:
-            changed = [max(halves, key=lambda half: max(map(abs, _slopes(at, *half))))]
-        for half in changed:
-            refine(*half, level + 1)
+        ends, straight = (at(low), at(high)), _strays(at(low), at(middle), at(high), middle, (low, high)) < STRAIGHT
+        if level < FINEST and not (straight and ends[0]["organisation"] == ends[1]["organisation"]):
+            refine(low, middle, level + 1)
+            refine(middle, high, level + 1)
+        elif level >= FINEST or straight:
+            del sizes[middle]
 
-    sizes: dict[float, dict[str, float | tuple[str, ...]]] = {}
+    sizes: dict[float, Macro] = {}
     grid = [2.0**octave * (4 + part) / 4 for octave in range(LARGEST_OCTAVE) for part in range(4)]
-    gaps = list(zip(grid, [*grid[1:], 2.0**LARGEST_OCTAVE], strict=True))
-    for number, gap in enumerate(gaps):
-        beside = [gaps[other] for other in (number - 1, number + 1) if 0 <= other < len(gaps)]
-        alike = [other for other in beside if _organised(at(other[0])) == _organised(at(other[1]))]
-        smooth = any(_kink(at, gap, other) < 0.02 for other in alike)
-        if _organised(at(gap[0])) != _organised(at(gap[1])) or not smooth:
-            refine(*gap, 2)
+    for low, high in zip(grid, [*grid[1:], 2.0**LARGEST_OCTAVE], strict=True):
+        refine(low, high, 2)
     return dict(sorted(sizes.items()))
 
 
-def _organised(macro):
-    return macro["organisation"]
-
-
-def _slopes(at, low, high):
-    return [log(at(high)[name] / at(low)[name]) / log(high / low) for name in STEEP]
-
-
-def _kink(at, one, other):
-    """How far a fifth of an e-fold of size goes astray between two slopes."""
-    return 0.2 * max(abs(a - b) for a, b in zip(_slopes(at, *one), _slopes(at, *other), strict=True))
+def _strays(low: Macro, middle: Macro, high: Macro, kib: float, ends: tuple[float, float]) -> float:
+    """How far the middle is from the straight line between two macros, on a log-log scale, at worst."""
+    share = log(kib / ends[0]) / log(ends[1] / ends[0])
+    return max(abs(log(middle[name] / low[name]) - share * log(high[name] / low[name])) for name in STEEP)
 
 
 def main() -> int:
