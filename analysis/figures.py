@@ -188,7 +188,8 @@ def sram_interpolation(sizes: Sequence[float], curves: Mapping[str, Sequence[flo
     for number, (device, energies) in enumerate(curves.items()):
         ax.plot(sizes, energies, color=PALETTE[number], linewidth=1.0, label=device)
         points = np.reshape(held[device], (-1, 2))
-        ax.scatter(points[:, 0], points[:, 1], 22, facecolors="none", edgecolors=PALETTE[number], linewidths=1.0, zorder=3)
+        colour = PALETTE[number]
+        ax.scatter(points[:, 0], points[:, 1], 22, facecolors="none", edgecolors=colour, linewidths=1.0, zorder=3)
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     ax.set_xlabel("size (KiB)")
