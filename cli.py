@@ -289,16 +289,21 @@ def plot(results: ResultsIn, out: Out = Path("out/plots")) -> None:
 
 
 @app.command()
-def hardware(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A shipped chip.")] = None) -> None:
+def hardware(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A shipped chip; with --check also a file.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="What the figures of memories were held against.")] = False,
+) -> None:
     """List the shipped chips, or print one as the TOML file that it is, sources beside its numbers.
 
-    Example: sparsespike hardware mesh16 > mine.toml
-    """
-    from .analysis.console import show
-    from .analysis.views import chips_table
-    from .simulator.hardware import chip_text
+    With --check: published reads and held-out CACTI macros against the interpolation, and every SRAM of the chip.
 
-    show(chips_table() if name is None else chip_text(name)[0].rstrip())
+    Example: sparsespike hardware mesh16 > mine.toml; sparsespike hardware --check mine.toml
+    """
+    from .analysis.sram_view import show_hardware
+
+    show_hardware(name, check=check)
 
 
 @app.command("inspect")

@@ -12,6 +12,8 @@ from .frontier import non_dominated
 from .store import Row
 from .style import BLUE, GREEN, INK, ORANGE, PALETTE, RED, paint
 
+Held = Mapping[str, Sequence[tuple[float, float]]]
+
 # parts below this share of the largest bar are gathered as "other": nobody can see or name them
 SMALLEST_PART = 0.004
 
@@ -176,3 +178,18 @@ def _series(bars: Sequence[Mapping[str, float]]) -> dict[str, NDArray[np.float64
 def _legend_beside(ax: Axes) -> None:
     handles, labels = ax.get_legend_handles_labels()
     ax.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def sram_interpolation(sizes: Sequence[float], curves: Mapping[str, Sequence[float]], held: Held, ax: Axes) -> None:
+    """Read energy of a word against a memory's size: interpolated lines, and the held-out macros as rings.
+
+    sizes: KiB.  curves: transistor type -> pJ at each size.  held: transistor type -> (KiB, pJ) of each macro.
+    """
+    for number, (device, energies) in enumerate(curves.items()):
+        ax.plot(sizes, energies, color=PALETTE[number], linewidth=1.0, label=device)
+        points = np.reshape(held[device], (-1, 2))
+        colour = PALETTE[number]
+        ax.scatter(points[:, 0], points[:, 1], 22, facecolors="none", edgecolors=colour, linewidths=1.0, zorder=3)
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.set_xlabel("size (KiB)")

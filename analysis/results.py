@@ -44,6 +44,9 @@ def front_table(rows: Sequence[Row], objectives: str) -> Table:
     note = f"{len(cells)} of {len(feasible)} points"
     if len(rows) > len(feasible):
         note += f"; {len(rows) - len(feasible)} more do not fit"
+    beyond = sum(bool((row.report or {}).get("extrapolated_macros")) for row in feasible)
+    if beyond:
+        note += f"; {beyond} with memories extrapolated beyond the SRAM table"
     return Table(f"Pareto front: {', '.join(names)}", ("settings", "chip", "trace", *names), tuple(cells), f"{note}.")
 
 

@@ -62,7 +62,14 @@ def summary_table(reports: Mapping[str, Report], title: str, first: str = "chip"
     )
     images = sorted({images_of(report) for report in reports.values()})
     note = f"Per image, mean of {' or '.join(map(str, images))}; accuracy on the same images and on the whole test set."
-    return Table(title, columns, rows, note)
+    return Table(title, columns, rows, " ".join(filter(None, (note, extrapolated_note(reports)))))
+
+
+def extrapolated_note(reports: Mapping[str, Report]) -> str:
+    """Which memories are larger than CACTI's table, so that their energy and area are a trend; "" where none is."""
+    parts = [(name, report.get("extrapolated_macros")) for name, report in reports.items()]
+    said = "; ".join(f"{', '.join(macros)} of {name}" for name, macros in parts if macros)
+    return f"Extrapolated beyond the SRAM table, energy and area alike: {said}." if said else ""
 
 
 def _test_set(report: Report) -> str:

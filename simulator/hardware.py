@@ -35,6 +35,7 @@ BASELINES: dict[str, dict[str, Any]] = {"dense": {"core.weight_format": "dense",
 # Parts of a chip file that are about its numbers, and are none of its keys.
 ORIGIN = {"fidelity", "sources"}
 NAMES = {"name", "description"}  # keys that are no numbers
+PERMISSIONS = {"technology.sram_extrapolate"}  # nor are these
 
 
 class Technology(Part):
@@ -42,6 +43,9 @@ class Technology(Part):
 
     node_nm: int = Field(ge=3, le=180, description="feature size, nanometres")
     sram_device: SramDevice = Field(description="CACTI transistor type of the SRAM macros: standby, operating, speed")
+    sram_extrapolate: bool = Field(
+        default=False, description="price macros beyond the SRAM table by its last octave's trend; reports mark them"
+    )
 
 
 class Mesh(Part):
@@ -236,7 +240,7 @@ class Chip(Part):
             if table[leaf] != value:
                 changed.append(key)
             table[leaf] = value
-        data["sources"] = changed_sources(self.sources, (key for key in changed if key not in NAMES))
+        data["sources"] = changed_sources(self.sources, (key for key in changed if key not in NAMES | PERMISSIONS))
         return _build(data, f"chip {self.name!r}", faults)
 
     def baseline(self, name: str) -> "Chip":
@@ -315,5 +319,5 @@ def _cross_faults(chip: Chip) -> list[str]:
         faults.append("core.weight_word_bits: a word must hold a weight and its index")
     if chip.core.weight_kib * 8192 < chip.core.weight_banks * chip.core.weight_word_bits:
         faults.append("core.weight_kib: less than one word in each bank")
-    numbers = [key for key in chip_keys() if key not in NAMES]
+    numbers = [key for key in chip_keys() if key not in NAMES | PERMISSIONS]
     return faults + source_faults(chip.sources, numbers, [] if chip.fidelity is None else numbers)

@@ -20,7 +20,7 @@ from .errors import UserError
 from .feedback import PerWeight, price_weights
 from .files import write_text
 from .hardware import Chip
-from .sram import check_access_times
+from .sram import check_access_times, extrapolated_macros
 from .timeline import Timeline
 from .trace import HostWork, Level, Trace
 
@@ -35,6 +35,7 @@ class Report:
 
     Quantities are of all simulated images together unless a name says otherwise; `latency_s` is of one image, the mean.
     per_weight: what each layer spends on a surviving weight, by name; layers without weights are left out.
+    extrapolated: memories larger than any macro of the SRAM table.
     level, replay_reason, host: the trace's; host work is in no other number.
     """
 
@@ -47,6 +48,7 @@ class Report:
     trace_sha256: str
     trace_provenance: dict[str, str]
     per_weight: dict[str, PerWeight]
+    extrapolated: tuple[str, ...] = ()
     level: Level = "exact"
     replay_reason: str = ""
     host: tuple[HostWork, ...] = ()
@@ -157,6 +159,7 @@ class Report:
             "area_mm2": self.area_mm2,
             "area_by_memory_mm2": self.area,
             "area_scope": AREA_SCOPE,
+            "extrapolated_macros": list(self.extrapolated),
             "synaptic_events": self.synaptic_events,
             "saturations": self.activity.saturations,
             "accuracy": self.accuracy,
@@ -295,6 +298,7 @@ def _report(
         chip=chip,
         table=table,
         area=area_mm2(chip, memories),
+        extrapolated=tuple(extrapolated_macros(memories)),
         accuracy=part.accuracy(),
         trace_sha256=trace.sha256,
         trace_provenance=dict(part.provenance),

@@ -1,25 +1,17 @@
-"""SRAM macros: energy, leakage, access time and area by interpolating a table of CACTI 7 runs.
+"""The memories of a chip: energy, leakage, access time and area of each SRAM macro, from CACTI's points.
 
-The table (hwconfigs/energy/sram_cacti.csv) holds 1 KiB to 2 MiB x 32 to 256 bit x 22 to 65 nm x three transistor types
-at 350 K. Size and width are interpolated log-log; node and transistor type never are.
+sram_table.py interpolates in size and width; here a chip's description becomes macros, and what no macro can be is
+refused or paid for as the macros it would be built of.
 """
 
-import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
-from math import ceil, log
-from typing import TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from math import ceil
 
 from .errors import UserError
 from .hardware import Chip
-
-Point = TypeVar("Point", int, float)
-
-COLUMNS = ("read_pJ", "write_pJ", "leak_mW_350K", "access_ns", "area_mm2")
+from .sram_table import macros_of
 
 
 @dataclass(frozen=True)
@@ -38,65 +30,39 @@ class Macro:
 
 @dataclass(frozen=True)
 class MacroCost:
-    """One memory: per word read and written, leakage, access time, area. (All of its parallel parts together.)"""
+    """One memory: per word read and written, leakage, access time, area. (All of its parallel parts together.)
+
+    leak_mw: subthreshold and gate leakage at 350 K.  extrapolated: larger than any macro of the table.
+    """
 
     read_pj: float
     write_pj: float
     leak_mw: float
     access_ns: float
     area_mm2: float
-
-
-@lru_cache(maxsize=1)
-def _table() -> dict[tuple[int, str], dict[tuple[float, int], NDArray[np.float64]]]:
-    """(node, device) -> (size KiB, width bits) -> COLUMNS, as CACTI gave them."""
-    text = (resources.files("sparsespike.hwconfigs.energy") / "sram_cacti.csv").read_text("utf-8")
-    table: dict[tuple[int, str], dict[tuple[float, int], NDArray[np.float64]]] = {}
-    for row in csv.DictReader(text.splitlines()):
-        grid = table.setdefault((int(row["node_nm"]), row["device"]), {})
-        grid[float(row["size_kb"]), int(row["width_bits"])] = np.array([float(row[column]) for column in COLUMNS])
-    return table
-
-
-def _grid(node_nm: int, device: str) -> dict[tuple[float, int], NDArray[np.float64]]:
-    """(size KiB, width bits) -> COLUMNS of one node and transistor type. Raises UserError where there is none."""
-    table = _table()
-    if (node_nm, device) not in table:
-        known = ", ".join(f"{node} nm {kind}" for node, kind in sorted(table))
-        hint = "an energy table of another node says from which one it scales them (scaled.sram_from_node_nm)"
-        raise UserError(f"technology: no SRAM table for {node_nm} nm {device}; there are: {known}; {hint}")
-    return table[node_nm, device]
+    extrapolated: bool = False
 
 
 @lru_cache(maxsize=4096)
-def sram_cost(size_kib: float, width_bits: int, node_nm: int, device: str) -> MacroCost:
-    """Cost of one memory by log-log interpolation in size and width.
+def sram_cost(size_kib: float, width_bits: int, node_nm: int, device: str, extrapolate: bool = False) -> MacroCost:
+    """Cost of one memory by interpolation between CACTI's points in size and width.
 
     A memory below 1 KiB or 32 bit is paid for as the smallest macro there is; a word beyond 256 bit is split over
-    ceil(width / 256) parallel macros. Raises UserError for a node, device or size outside the table: no extrapolation.
+    ceil(width / 256) parallel macros. Raises UserError for a node or device that the table has not, and for a size
+    beyond it unless `extrapolate`: then the last octave's trend goes on, and the cost says so.
     """
-    grid = _grid(node_nm, device)
-    sizes = sorted({size for size, _ in grid})
-    widths = sorted({width for _, width in grid})
-    parts = ceil(width_bits / widths[-1])
-    size = max(size_kib / parts, sizes[0])
-    width = max(width_bits / parts, widths[0])
-    if size > sizes[-1]:
-        raise UserError(f"a macro of {size:g} KiB is beyond the SRAM table's {sizes[-1]:g} KiB: no extrapolation")
-    low_size, high_size, at_size = _bracket(sizes, size)
-    low_width, high_width, at_width = _bracket(widths, width)
-    logs = {key: np.log(grid[key]) for key in ((s, w) for s in (low_size, high_size) for w in (low_width, high_width))}
-    narrow = (1 - at_size) * logs[low_size, low_width] + at_size * logs[high_size, low_width]
-    wide = (1 - at_size) * logs[low_size, high_width] + at_size * logs[high_size, high_width]
-    read, write, leak, access, area = np.exp((1 - at_width) * narrow + at_width * wide).tolist()
-    return MacroCost(read * parts, write * parts, leak * parts, access, area * parts)
-
-
-def _bracket(grid: list[Point], value: float) -> tuple[Point, Point, float]:
-    """Neighbours of a value in an ascending grid, and how far between them it lies on a logarithmic scale."""
-    upper = next(point for point in grid if point >= value)
-    lower = max(point for point in grid if point <= value)
-    return lower, upper, 0.0 if lower == upper else log(value / lower) / log(upper / lower)
+    table = macros_of(node_nm, device)
+    parts = ceil(width_bits / table.widths[-1])
+    size = max(size_kib / parts, table.smallest_kib)
+    width = max(width_bits / parts, table.widths[0])
+    beyond = size > table.largest_kib
+    if beyond and not extrapolate:
+        raise UserError(
+            f"a macro of {size:g} KiB is beyond the SRAM table's {table.largest_kib:g} KiB: "
+            "no extrapolation unless technology.sram_extrapolate = true"
+        )
+    read, write, leak, access, area = table.cost(size, width).tolist()
+    return MacroCost(read * parts, write * parts, leak * parts, access, area * parts, beyond)
 
 
 def sram_macros(chip: Chip) -> list[Macro]:
@@ -127,17 +93,23 @@ def macro_costs(chip: Chip) -> dict[str, tuple[Macro, MacroCost]]:
 
     Raises UserError for a node that the table has not, else with every key whose memory it does not reach.
     """
-    node, device = chip.technology.node_nm, chip.technology.sram_device
-    _grid(node, device)  # a missing node is said once, not for every memory
+    technology = chip.technology
+    node, device, extrapolate = technology.node_nm, technology.sram_device, technology.sram_extrapolate
+    macros_of(node, device)  # a missing node is said once, not for every memory
     costs, faults = {}, []
     for macro in sram_macros(chip):
         try:
-            costs[macro.name] = (macro, sram_cost(macro.size_kib, macro.width_bits, node, device))
+            costs[macro.name] = (macro, sram_cost(macro.size_kib, macro.width_bits, node, device, extrapolate))
         except UserError as error:
             faults.append(f"{_setting(chip, macro)}: {error}")
     if faults:
         raise UserError(f"chip {chip.name!r}: " + "; ".join(faults))
     return costs
+
+
+def extrapolated_macros(memories: Mapping[str, tuple[Macro, MacroCost]]) -> list[str]:
+    """Names of the memories whose figures lie beyond the table."""
+    return [name for name, (_, cost) in memories.items() if cost.extrapolated]
 
 
 def check_access_times(chip: Chip, memories: dict[str, tuple[Macro, MacroCost]] | None = None) -> None:

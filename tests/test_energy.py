@@ -3,11 +3,10 @@
 import tomllib
 from dataclasses import replace
 from importlib import resources
-from math import log
 
 import numpy as np
 import pytest
-from cacti import between, lop45, near, off_grid
+from cacti import lop45, near, off_grid
 from sparsespike.simulator.activity import Action, Activity, Cause, Critical
 from sparsespike.simulator.energy import (
     COMPONENT_OF,
@@ -32,8 +31,8 @@ TABLE = load_energy_table("cmos45")
 
 
 def potentials(column: str) -> float:
-    """48 KiB x (8 neurons of 24 bits): between 32 and 64 KiB, between 128 and 256 bits."""
-    return between(off_grid(48, 128, column), off_grid(48, 256, column), log(192 / 128, 2))
+    """48 KiB x (8 neurons of 24 bits)."""
+    return lop45(48, 192, column)
 
 
 def by_hand(band: str) -> dict[Action, float]:

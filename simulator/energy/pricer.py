@@ -1,5 +1,7 @@
 """Prices of a chip in a technology, once; then counts times prices and cycles times what stands, for many runs."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,7 +53,8 @@ def memories_of(chip: Chip, table: EnergyTable) -> dict[str, tuple[Macro, MacroC
     return {
         name: (
             macro,
-            MacroCost(
+            replace(
+                cost,
                 read_pj=cost.read_pj * access,
                 write_pj=cost.write_pj * access,
                 leak_mw=cost.leak_mw * leakage,
