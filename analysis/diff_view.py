@@ -29,7 +29,7 @@ HEADLINE = {
     "dram_bytes": "DRAM bytes",
     "sram_bytes": "SRAM bytes",
     "synaptic_events": "synaptic events",
-    "area_mm2": "SRAM area",
+    "area_mm2": "area",
     "accuracy": "accuracy",
 }
 BY_LAYER = tuple(key for key in TITLES if "by_layer" in key)  # a part's first name is a layer's

@@ -14,17 +14,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .. import __version__
 from . import engine
 from .activity import Action, Activity, Cause
-from .area import AREA_SCOPE, area_mm2
+from .area import AREA_SCOPE, BlockArea, area_json, area_mm2
 from .energy import Energy, EnergyTable, check_table, load_energy_table, price
 from .errors import UserError
 from .feedback import PerWeight, price_weights
 from .files import write_text
 from .hardware import Chip
+from .power import efficiency, peak_power_w, run_of
 from .sram import check_access_times
 from .timeline import Timeline
 from .trace import HostWork, Level, Trace
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Progress = Callable[[int, int], None]  # (images done, images)
 
@@ -42,7 +43,7 @@ class Report:
     energy: Energy
     chip: Chip
     table: EnergyTable
-    area: dict[str, float]
+    area: dict[str, BlockArea]
     accuracy: float | None
     trace_sha256: str
     trace_provenance: dict[str, str]
@@ -138,8 +139,13 @@ class Report:
 
     @property
     def area_mm2(self) -> float:
-        """Area within `AREA_SCOPE`."""
-        return sum(self.area.values())
+        """Nominal area of memories and logic, within `AREA_SCOPE`."""
+        return sum(block.nominal for block in self.area.values())
+
+    @property
+    def efficiency(self) -> dict[str, Any]:
+        """`power_w`, `edp_js`, `tops_per_w`, `pj_per_synaptic_event`: what `power.efficiency` says."""
+        return efficiency(run_of(self.activity, self.energy.total, self.chip), peak_power_w(self.chip, self.table))
 
     @property
     def synaptic_events(self) -> int:
@@ -162,9 +168,11 @@ class Report:
             "counts": self.counts,
             "energy_pj": self.energy_pj,
             "area_mm2": self.area_mm2,
-            "area_by_memory_mm2": self.area,
+            "area_by_memory_mm2": {name: area.nominal for name, area in self.area.items() if area.kind == "macro"},
+            "area_by_block_mm2": area_json(self.area),
             "area_scope": AREA_SCOPE,
             "synaptic_events": self.synaptic_events,
+            **self.efficiency,
             "saturations": self.activity.saturations,
             "accuracy": self.accuracy,
             "level": self.level,
