@@ -119,7 +119,7 @@ def _key(*content: Any) -> str:
 
 @lru_cache(maxsize=1)
 def program_version() -> str:
-    """The version and a digest of the simulator's source, energy and area data, so that results of two programs never mix."""
+    """The version and a digest of the simulator's source and data, so that results of two programs never mix."""
     digest = code_digest("sparsespike.simulator", "sparsespike.hwconfigs.energy", "sparsespike.hwconfigs.area")
     return f"{__version__}+{digest}"
 

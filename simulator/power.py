@@ -1,8 +1,8 @@
 """Power and efficiency: the most that a chip can draw, and what a run drew, per image and per synaptic operation.
 
 Peak power is an upper bound from the chip alone: every port, lane, bank, link and unit does in every cycle the dearest
-of what it can do, none ever waits. No run draws as much: units share their data, and phases do not overlap all at once.
-Two things have no bound in a chip file and get one from their ports: pointers (a convolution reads one per tap; here one
+of what it can do, none ever waits. No run draws as much: units share their data, and phases do not all overlap. Two
+things have no bound in a chip file and get one from their ports: pointers (a convolution reads one per tap; here one
 per core and cycle), and the first products of a quantised ANN's attention, requantised `sweep_width` per cycle.
 """
 
@@ -44,7 +44,7 @@ def ports(chip: Chip) -> list[Port]:
 
 
 def _memory_ports(chip: Chip) -> list[Port]:
-    """One access per bank and cycle (R3), one pointer; a word of potentials read and one written (C7); the channel (D1)."""
+    """An access per bank and cycle (R3), a pointer; a word of potentials read and written (C7); the channel (D1)."""
     core, units = chip.core, chip.attention.units
     bits = max(chip.mesh.value_bits, ANN_BITS) * core.time_batch
     bytes_per_cycle = chip.dram.bandwidth_gb_s * 1e3 / chip.clock_mhz
@@ -59,7 +59,7 @@ def _memory_ports(chip: Chip) -> list[Port]:
 
 
 def _core_ports(chip: Chip) -> list[Port]:
-    """A lane or input multiplier adds a weight to an accumulator (R4, I1), no more of them than banks; neurons (C4); scans (T4)."""
+    """Lanes and input multipliers add, no more of them than banks (R4, I1); neurons (C4); scans (T4)."""
     core = chip.core
     additions = min(core.lanes, core.accumulator_banks) + min(core.input_macs, core.accumulator_banks)
     return [
@@ -86,7 +86,7 @@ def _network_ports(chip: Chip) -> list[Port]:
 
 
 def _service_ports(chip: Chip) -> list[Port]:
-    """Token unit (T1, T2): an event, `macs`, `comparators`. Attention units (A2, A3): `width` products, neurons, operands."""
+    """Token unit (T1, T2): an event, `macs`, `comparators`. Attention (A2, A3): `width` products, neurons, operands."""
     unit, attention = chip.token_unit, chip.attention
     products = attention.units * attention.width
     return [
@@ -108,7 +108,10 @@ def peak_power_w(chip: Chip, table: EnergyTable) -> Band:
     """
     prices = action_prices(chip, table)
     per_cycle = sum(
-        (port.rate * np.max([prices[list(choice)].sum(axis=0) for choice in port.choices], axis=0) for port in ports(chip)),
+        (
+            port.rate * np.max([prices[list(choice)].sum(axis=0) for choice in port.choices], axis=0)
+            for port in ports(chip)
+        ),
         start=np.zeros(3),
     )
     peak: Band = per_cycle * chip.clock_mhz * 1e-6 + leakage_mw(chip, table) * 1e-3
@@ -119,7 +122,7 @@ def peak_power_w(chip: Chip, table: EnergyTable) -> Band:
 class Run:
     """What the efficiencies of a run are worked out from.
 
-    energy_pj: of all images, (low, nominal, high).  time_s: from beginning to end of the run.  latency_s: mean per image.
+    energy_pj: of all images, (low, nominal, high).  time_s: of the whole run.  latency_s: mean per image.
     """
 
     energy_pj: Band
@@ -151,8 +154,8 @@ def efficiency(run: Run, peak_w: Band) -> dict[str, object]:
     edp_js = energy per image x latency, J s.
     pj_per_synaptic_event = energy / synaptic events (W7: one weight that meets one spike, by its value); DRAM, leakage
     and all else are in the energy.  tops_per_w = synaptic events / energy, 10^12 per J: an operation is one synaptic
-    event, an addition or multiply-accumulate that was really done. Those that a dense accelerator would have done in its
-    place are not operations here. Both None where a run had no synaptic event.
+    event, an addition or multiply-accumulate that was really done. Those that a dense accelerator would have done in
+    its place are not operations here. Both None where a run had no synaptic event.
     """
     energy, events = float(run.energy_pj[1]), run.synaptic_events
     known = not run.bound and run.time_s > 0

@@ -1,4 +1,4 @@
-"""Area: the shipped fit is what its points give, areas are hand-worked sums, bands hold, and what is not known is refused."""
+"""Area: the shipped fit is what its points give, areas are hand-worked sums, bands hold, the unknown is refused."""
 
 import csv
 import math
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from rtl import area_fit, synthesise
 from rtl.area_points import BLOCKS
-
 from sparsespike.simulator.area import AREA_SCOPE, area_mm2
 from sparsespike.simulator.area.blocks import Logic, estimated_gates, fitted_logic
 from sparsespike.simulator.area.density import area_factor, area_table, cell_um2, gate_um2
@@ -56,6 +55,7 @@ LARGER = {
     "mesh.rows": 5,
     "mesh.columns": 5,
 }
+WIDTHS_OF_MEMORIES = ("core.weight_word_bits", "core.potential_bits", "core.sweep_width")
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,9 @@ def test_yosys_gives_the_shipped_points_again(name: str):
         pytest.skip(absent)
     sizes, _ = BLOCKS[name].sizes()[0]
     mapped = synthesise.synthesise(name, BLOCKS[name], sizes)
-    first = next(row for row in csv.DictReader((SHIPPED / "synthesis.csv").read_text().splitlines()) if row["block"] == name)
+    first = next(
+        row for row in csv.DictReader((SHIPPED / "synthesis.csv").read_text().splitlines()) if row["block"] == name
+    )
     assert vars(mapped) == {
         "gate_equivalents": float(first["gate_equivalents"]),
         "flip_flops": int(first["flip_flops"]),
@@ -156,7 +158,9 @@ def test_a_routers_area_by_hand(chip: Chip):
     terms = gate_table().blocks["router"].terms
     assert chip.flit_bits == 1 + 8 + 1 + 12 + 4
     flits = chip.flit_bits
-    number = terms["buffer_flits*flit_bits"] * 4 * flits + terms["flit_bits"] * flits + terms["trees"] * 256 + terms["const"]
+    number = (
+        terms["buffer_flits*flit_bits"] * 4 * flits + terms["flit_bits"] * flits + terms["trees"] * 256 + terms["const"]
+    )
     area = area_mm2(chip)["routers"]
     assert area.kind == "fitted"
     assert area.gates == near(20 * number)
@@ -207,18 +211,25 @@ def test_blocks_add_up_core_by_core(chip: Chip):
 @pytest.mark.parametrize("key", LARGER)
 @pytest.mark.parametrize("name", ["mesh16", "dense"])
 def test_no_area_falls_as_a_size_grows(name: str, key: str):
+    """But a memory's with wider words: of CACTI's macros of one size the wider may be the smaller."""
     small = load_chip(name, {"core.weight_format": "bitmap"} if name == "dense" else None)
     before, after = area_mm2(small), area_mm2(small.replace({key: LARGER[key]}))
-    assert all(after[block].nominal >= area.nominal for block, area in before.items())
-    assert sum(area.nominal for area in after.values()) > sum(area.nominal for area in before.values())
+    kept = [block for block, area in before.items() if area.kind != "macro" or key not in WIDTHS_OF_MEMORIES]
+    assert all(after[block].nominal >= before[block].nominal for block in kept)
+    assert sum(after[block].nominal for block in kept) > sum(before[block].nominal for block in kept)
 
 
-def test_a_bitmap_costs_its_search_and_csr_its_runs(chip: Chip):
-    csr, dense, bitmap = (
-        area_mm2(chip.replace({"core.weight_format": form}))["row engines"].gates for form in ("csr", "dense", "bitmap")
-    )
-    assert csr > dense
-    assert bitmap > dense
+def test_formats_cost_in_the_order_in_which_they_were_synthesised(chip: Chip):
+    """A csr entry is the widest; a bitmap's need no care at the borders of words, which outweighs its search."""
+    forms = ("bitmap", "dense", "csr")
+    gates_of = [area_mm2(chip.replace({"core.weight_format": form}))["row engines"].gates for form in forms]
+    assert gates_of == sorted(gates_of)
+    points = csv.DictReader((SHIPPED / "synthesis.csv").read_text().splitlines())
+    rows = {row["sizes"]: float(row["gate_equivalents"]) for row in points if row["block"] == "row_engine"}
+    common = dict(BLOCKS["row_engine"].points[0]) | {"LANES": 4}
+    sizes = [" ".join(f"{key}={value}" for key, value in (common | {"FORMAT": number}).items()) for number in (1, 0, 2)]
+    found = [rows[told] for told in sizes]
+    assert found == sorted(found)
 
 
 def test_smaller_nodes_are_smaller(chip: Chip):
@@ -255,7 +266,10 @@ def test_the_scope_says_what_is_not_counted():
 
 def test_every_number_has_a_kind_and_a_source():
     data = tomllib.loads((SHIPPED / "area.toml").read_text())
-    parts = [*data["libraries"], *(data[key] for key in ("factors", "utilisation", "estimated", "fitted", "sram", "capacities"))]
+    parts = [
+        *data["libraries"],
+        *(data[key] for key in ("factors", "utilisation", "estimated", "fitted", "sram", "capacities")),
+    ]
     assert all(len(part["source"]) > 20 and part["kind"] for part in parts)
 
 

@@ -5,12 +5,13 @@ from collections import Counter
 import numpy as np
 import pytest
 from cases import make_case
-from law_runs import ran
-
+from law_runs import ran, transformer
+from sparsespike.analysis.views import area_table, power_line
 from sparsespike.simulator.activity import Action
 from sparsespike.simulator.energy import action_prices, leakage_mw, load_energy_table
 from sparsespike.simulator.hardware import chip_names, load_chip
 from sparsespike.simulator.power import Run, efficiency, peak_power_w, ports
+from sparsespike.simulator.report import bound_report, simulate
 
 near = pytest.approx
 SEEDS = 60
@@ -59,7 +60,10 @@ def test_peak_power_of_mesh16_by_hand():
     chip, table = load_chip("mesh16"), load_energy_table("cmos45")
     price = dict(zip(Action, action_prices(chip, table)[:, 1], strict=True))
     neuron = max(
-        price[Action.NEURON_UPDATE] + price[Action.LEAK_MULTIPLY] + price[Action.RESET_SUBTRACT] + price[Action.POOL_MAX],
+        price[Action.NEURON_UPDATE]
+        + price[Action.LEAK_MULTIPLY]
+        + price[Action.RESET_SUBTRACT]
+        + price[Action.POOL_MAX],
         price[Action.REQUANTISE] + price[Action.POOL_MAX],
         price[Action.POOL_OR],
         price[Action.POOL_ADD],
@@ -128,3 +132,29 @@ def test_bounds_have_no_average_power_and_silent_runs_no_efficiency():
     assert found["power_w"]["average"] is found["power_w"]["average_high"] is None
     assert found["power_w"]["peak"] == 0.2
     assert found["tops_per_w"] is found["pj_per_synaptic_event"] is None
+
+
+def test_a_reports_power_and_efficiency_follow_from_its_energy_time_and_events():
+    report = simulate(transformer(), load_chip("edge"))
+    data = report.to_json()
+    energy, time_s = data["energy_pj"], data["cycles"] * report.chip.clock_period_ns * 1e-9
+    power = data["power_w"]
+    bands = ("total", "low", "high")
+    found = [power[key] for key in ("average", "average_low", "average_high")]
+    assert found == near([energy[key] * 1e-12 / time_s for key in bands])
+    assert power["average"] < power["peak"] == near(peak_power_w(report.chip, report.table)[1])
+    assert data["edp_js"] == near(energy["total"] * 1e-12 / data["images"] * data["latency_s"])
+    assert data["pj_per_synaptic_event"] == near(energy["total"] / data["synaptic_events"])
+    assert data["tops_per_w"] == near(1 / data["pj_per_synaptic_event"])
+    line = power_line(data)
+    assert "on average" in line
+    assert f"{data['pj_per_synaptic_event']:.3g} pJ per synaptic operation" in line
+    rows = area_table(data).rows
+    assert {row[0] for row in rows} == set(data["area_by_block_mm2"])
+    assert rows[0][0] == max(report.area, key=lambda name: report.area[name].nominal)
+
+
+def test_lower_bounds_say_no_average_power():
+    data = bound_report(transformer(), load_chip("edge")).to_json()
+    assert data["power_w"]["average"] is None
+    assert "on average" not in power_line(data)

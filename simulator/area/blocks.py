@@ -1,4 +1,4 @@
-"""The blocks of a chip with their gates, and their areas in mm2 with a band. The names of quantities are gates.toml's."""
+"""The blocks of a chip with their gates, and their areas in mm2 with a band. Quantities are named as in gates.toml."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from .gates import Quantities, beyond, gate_table, gates
 BlockKind = Literal["fitted", "estimated", "macro"]
 
 AREA_SCOPE = (
-    "SRAM macros; routers, event FIFOs, row engines with their accumulators, neurons, encoders and token unit as fitted to "
-    "synthesis; input multipliers, attention units and configuration registers as estimated. Not counted: pads, clock "
-    "tree, wires of the mesh and of the weight bus, DRAM controller and interface, units of quantised ANNs, pools and "
-    "address logic of convolutions, what `pipelined` adds"
+    "SRAM macros; routers, event FIFOs, row engines with their accumulators, neurons, encoders and token unit as "
+    "fitted to synthesis; input multipliers, attention units and configuration registers as estimated. "
+    "Not counted: pads, clock tree, wires of the mesh and of the weight bus, DRAM controller and interface, "
+    "units of quantised ANNs, pools and address logic of convolutions, what `pipelined` adds"
 )
 
 PIXEL_BITS = 8
@@ -54,9 +54,7 @@ def area_mm2(chip: Chip, memories: Mapping[str, tuple[Macro, MacroCost]] | None 
     """
     costs = macro_costs(chip) if memories is None else memories
     spread = area_table().sram.band
-    areas = {
-        name: _block(macro.count * cost.area_mm2 * spread, "macro", 0.0) for name, (macro, cost) in costs.items()
-    }
+    areas = {name: _block(macro.count * cost.area_mm2 * spread, "macro", 0.0) for name, (macro, cost) in costs.items()}
     gate_mm2 = gate_um2(chip.technology.node_nm) * 1e-6
     for name, logic in fitted_logic(chip).items():
         number = logic.count * gates(logic.block, logic.quantities)
@@ -77,7 +75,7 @@ def _block(band: Band, kind: BlockKind, number: float) -> BlockArea:
 
 
 def _fit_band(logic: Logic) -> Band:
-    """(low, 1, high) of a fitted block: its largest held-out error e as 1 / (1 + e) and 1 + e, wider beyond the table."""
+    """(low, 1, high) of a fitted block: its largest held-out error e as 1 / (1 + e) and 1 + e, wider beyond it."""
     table = area_table()
     high = 1.0 + gate_table().blocks[logic.block].error
     if beyond(logic.block, logic.quantities):
@@ -86,7 +84,7 @@ def _fit_band(logic: Logic) -> Band:
 
 
 def fitted_logic(chip: Chip) -> dict[str, Logic]:
-    """Blocks that the twin has, under the names of reports. Service nodes have an event FIFO, attention units an encoder."""
+    """Blocks that the twin has, under their names in reports. Service nodes have a FIFO, attention units an encoder."""
     core, mesh, unit = chip.core, chip.mesh, chip.token_unit
     known, units = area_table().capacities, chip.attention.units
     router = {"buffer_flits": mesh.buffer_flits, "flit_bits": chip.flit_bits, "trees": 1 << mesh.tree_bits}
@@ -133,7 +131,7 @@ def row_quantities(chip: Chip) -> dict[str, float]:
         "window_bits": window,
         "entry_bits": core.weight_bits + core.index_bits * (core.weight_format == "csr"),
         "bitmap": int(core.weight_format == "bitmap"),
-        "flit_bits": chip.flit_bits,
+        "aligned": int(core.weight_format != "bitmap"),
     }
 
 

@@ -1,4 +1,4 @@
-"""The fit of the area table: gate equivalents of each block as a non-negative sum of terms, from the synthesised points.
+"""The fit of the area table: gates of each block as a non-negative sum of terms, from the synthesised points.
 
 synthesise.py writes the points (synthesis.csv) and then calls `write`; gates.toml is what simulator/area reads.
 """
@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
-
 from rtl.area_points import BLOCKS, Block
+from scipy.optimize import nnls
 
 Floats = NDArray[np.float64]
 DIGITS = 6
@@ -44,7 +43,10 @@ def read_points(table: Path, name: str) -> tuple[list[dict[str, int]], Floats, N
 def matrix(terms: Sequence[str], quantities: Sequence[dict[str, int]]) -> Floats:
     """Each term of each point: float64[points, terms]."""
     return np.array(
-        [[1.0 if term == "const" else prod(point[name] for name in term.split("*")) for term in terms] for point in quantities],
+        [
+            [1.0 if term == "const" else prod(point[name] for name in term.split("*")) for term in terms]
+            for point in quantities
+        ],
         dtype=np.float64,
     )
 

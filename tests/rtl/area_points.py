@@ -1,4 +1,4 @@
-"""What is synthesised for the area table: each block's files, the sizes it is elaborated with, and the terms of its fit."""
+"""What is synthesised for the area table: each block's files, its sizes, and the terms of its fit."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -54,12 +54,17 @@ def of_encoder(sizes: Sizes) -> dict[str, int]:
 
 
 def of_neuron_array(sizes: Sizes) -> dict[str, int]:
-    names = {"sweep_width": "SWEEP", "contexts": "CONTEXTS", "potential_bits": "POTENTIAL_W", "accumulator_bits": "ACC_W"}
+    names = {
+        "sweep_width": "SWEEP",
+        "contexts": "CONTEXTS",
+        "potential_bits": "POTENTIAL_W",
+        "accumulator_bits": "ACC_W",
+    }
     return {quantity: sizes[name] for quantity, name in names.items()}
 
 
 def of_row_engine(sizes: Sizes) -> dict[str, int]:
-    """One word of each bank arrives per cycle; `window_bits` of the row are at hand, `words` accumulators."""
+    """`window_bits` of the row are at hand; entries are aligned to words, but for those of a bitmap."""
     names = {
         "lanes": "LANES",
         "accumulator_banks": "ACCUMULATOR_BANKS",
@@ -75,7 +80,7 @@ def of_row_engine(sizes: Sizes) -> dict[str, int]:
         "window_bits": sizes["ROW_WORDS"] * sizes["WORD_W"],
         "entry_bits": sizes["WEIGHT_W"] + index,
         "bitmap": int(sizes["FORMAT"] == 1),
-        "flit_bits": flit_bits(sizes),
+        "aligned": int(sizes["FORMAT"] != 1),
     }
 
 
@@ -144,7 +149,14 @@ BLOCKS: dict[str, Block] = {
         ("fifo.sv",),
         of_fifo,
         ("depth*width", "depth", "width", "const"),
-        ({"WIDTH": 16, "DEPTH": 8}, {"DEPTH": 4}, {"DEPTH": 16}, {"WIDTH": 26}, {"WIDTH": 32, "DEPTH": 4}, {"WIDTH": 8}),
+        (
+            {"WIDTH": 16, "DEPTH": 8},
+            {"DEPTH": 4},
+            {"DEPTH": 16},
+            {"WIDTH": 26},
+            {"WIDTH": 32, "DEPTH": 4},
+            {"WIDTH": 8},
+        ),
         ({"WIDTH": 26, "DEPTH": 32},),
     ),
     "router": Block(
@@ -200,15 +212,13 @@ BLOCKS: dict[str, Block] = {
         of_row_engine,
         (
             "accumulator_words*accumulator_bits",
-            "lanes*window_bits*entry_bits",
-            "lanes*accumulator_banks*accumulator_bits",
+            "aligned*lanes*window_bits*entry_bits",
+            "bitmap*lanes*window_bits*entry_bits",
+            "bitmap*lanes*outputs",
             "lanes*weight_bits*value_bits",
-            "lanes*accumulator_bits",
             "accumulator_banks*accumulator_bits",
             "window_bits*weight_banks",
             "window_bits",
-            "bitmap*lanes*outputs",
-            "flit_bits",
             "const",
         ),
         (

@@ -1,7 +1,7 @@
-"""Yosys on every block of the twin, over a range of sizes: what `make area-table` runs. area_fit.py fits what comes out.
+"""Yosys on every block of the twin, over a range of sizes: `make area-table`. area_fit.py fits what comes out.
 
-Each line of hwconfigs/area/synthesis.csv is one elaboration: mapped to the cells of osu018 (Debian's qflow-tech-osu018),
-its area divided by that of a NAND gate of two inputs. Memory macros are black boxes and count nothing.
+Each line of hwconfigs/area/synthesis.csv is one elaboration, mapped to the cells of osu018 (Debian's
+qflow-tech-osu018): its area divided by that of a NAND gate of two inputs. Memory macros are black boxes.
 """
 
 import csv
@@ -50,7 +50,9 @@ def nand_area() -> float:
 def synthesise(name: str, block: Block, sizes: dict[str, int]) -> Mapped:
     """Map one elaboration. Macros turn into cells that the library does not know, which count nothing."""
     parameters = "".join(f" -chparam {key} {value}" for key, value in sizes.items() if key != "FORMAT")
-    ties = [f"delete -input w:{port}; connect -set {port} {_constant(value, sizes)}" for port, value in block.ties.items()]
+    ties = [
+        f"delete -input w:{port}; connect -set {port} {_constant(value, sizes)}" for port, value in block.ties.items()
+    ]
     script = [
         f"read_verilog -sv -lib {tools.HERE / 'sram.sv'}",
         f"read_verilog -sv {' '.join(tools.sources(block.files))}",
@@ -60,7 +62,8 @@ def synthesise(name: str, block: Block, sizes: dict[str, int]) -> Mapped:
         f"synth -noabc -run coarse:fine -top {name}",
         *(f"chtype -set \\macro c:{array}" for array in block.macros),
         f"synth -noabc -run fine:check -top {name}",
-        f"dfflibmap -liberty {LIBERTY}; opt -fast; abc -liberty {LIBERTY}; opt_clean; tee -o /dev/stdout stat -liberty {LIBERTY}",
+        f"dfflibmap -liberty {LIBERTY}; opt -fast; abc -liberty {LIBERTY}; opt_clean",
+        f"tee -o /dev/stdout stat -liberty {LIBERTY}",
     ]
     said = tools.call(["timeout", str(LIMIT_S), "yosys", "-q", "-p", "; ".join(script)])
     area = re.findall(r"Chip area for module .*: ([0-9.]+)", said)
