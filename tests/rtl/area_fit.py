@@ -17,12 +17,15 @@ Floats = NDArray[np.float64]
 DIGITS = 6
 """Significant digits of a coefficient."""
 
-HEADER = """\
+YOSYS = "0.23"
+"""What the table was made with; another version maps otherwise, by a percent or so."""
+
+HEADER = f"""\
 # Gate equivalents (NAND gates of two inputs) of the blocks of the SystemVerilog twin, as sums of coefficient x term.
 # Written by `make area-table` from synthesis.csv; not to be edited. Errors are relative to the synthesised gates:
 # rms and max of the fit's own points, leave-one-out (each point by a fit to the others), held_out (larger points).
 
-tools = "Yosys 0.23 (synth, dfflibmap, abc), area of the cells"
+tools = "Yosys {YOSYS} (synth, dfflibmap, abc), area of the cells"
 library = "osu018_stdcells.lib of Debian's qflow-tech-osu018 1.3.17; NAND2X1 = 24 um2"
 unit = "gate equivalents"
 """

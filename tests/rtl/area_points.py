@@ -127,19 +127,19 @@ ROWS = FLIT | {
 WIDTHS = ({"WIDTH": 8}, {"WIDTH": 12}, {"WIDTH": 16}, {"WIDTH": 24})
 
 BLOCKS: dict[str, Block] = {
-    "adder": Block(("primitives.sv",), of_width, ("width",), WIDTHS, ({"WIDTH": 32},)),
-    "comparator": Block(("primitives.sv",), of_width, ("width",), WIDTHS, ({"WIDTH": 32},)),
-    "register": Block(("primitives.sv",), of_width, ("width",), WIDTHS, ({"WIDTH": 32},)),
-    "and_popcount": Block(("primitives.sv",), of_width, ("width",), WIDTHS, ({"WIDTH": 64},)),
+    "adder": Block(("primitives/adder.sv",), of_width, ("width",), WIDTHS, ({"WIDTH": 32},)),
+    "comparator": Block(("primitives/comparator.sv",), of_width, ("width",), WIDTHS, ({"WIDTH": 32},)),
+    "register": Block(("primitives/register.sv",), of_width, ("width",), WIDTHS, ({"WIDTH": 32},)),
+    "and_popcount": Block(("primitives/and_popcount.sv",), of_width, ("width",), WIDTHS, ({"WIDTH": 64},)),
     "multiplier": Block(
-        ("primitives.sv",),
+        ("primitives/multiplier.sv",),
         of_multiplier,
         ("width*value_bits", "width", "value_bits"),
         ({"WIDTH": 8, "VALUE_W": 8}, {"WIDTH": 4}, {"VALUE_W": 4}, {"WIDTH": 16}, {"WIDTH": 16, "VALUE_W": 4}),
         ({"WIDTH": 24, "VALUE_W": 8},),
     ),
     "accumulators": Block(
-        ("primitives.sv",),
+        ("primitives/accumulators.sv",),
         of_accumulators,
         ("accumulator_words*accumulator_bits", "accumulator_bits"),
         ({"WORDS": 16, "ACC_W": 16}, {"WORDS": 32}, {"WORDS": 64}, {"ACC_W": 24}, {"WORDS": 32, "ACC_W": 24}),

@@ -20,7 +20,7 @@ NAND = "NAND2X1"
 TABLE = tools.HERE.parent.parent / "hwconfigs" / "area" / "synthesis.csv"
 COLUMNS = ("block", "sizes", "gate_equivalents", "flip_flops", "cells", "held_out")
 LIMIT_S = 600
-"""Of one elaboration; on an idle core the longest takes half a minute."""
+"""Of one elaboration; the longest took three minutes on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ def missing() -> str:
     """What to install, or nothing where all is here."""
     if absent := tools.missing("yosys"):
         return absent
-    return "" if LIBERTY.exists() else f"{LIBERTY} not found; on Debian or Ubuntu: apt-get install qflow-tech-osu018"
+    if not LIBERTY.exists():
+        return f"{LIBERTY} not found; on Debian or Ubuntu: apt-get install qflow-tech-osu018"
+    version = tools.call(["yosys", "-V"]).split()[1]
+    return "" if version == area_fit.YOSYS else f"it is of Yosys {area_fit.YOSYS}, and here is {version}"
 
 
 def nand_area() -> float:
