@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .simulator.feedback import additions_per_weight
     from .simulator.hardware import load_chip
     from .simulator.peers import run_peers
-    from .simulator.report import bound_report, load_report, simulate
+    from .simulator.report import bound_report, simulate
+    from .simulator.report_file import load_report
     from .simulator.reprice import reprice, saved_run
     from .simulator.trace import load_trace, save_trace
 

@@ -367,7 +367,7 @@ def inspect(file: str | Path) -> None:
     elif kind == "results":
         show(front_table(read_rows(path), "latency,energy"))
     else:
-        from .simulator.report import load_report
+        from .simulator.report_file import load_report
 
         report = load_report(path)
         show(summary_table({report["chip"]: report}, f"report {path.name}"), provenance_table(report["provenance"]))

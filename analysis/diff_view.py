@@ -6,7 +6,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from ..simulator.files import write_text
-from ..simulator.report import load_report
+from ..simulator.report_file import load_report
 from .console import show
 from .diff import Change, Diff, Figure, Movement, diff_reports, summed
 from .tables import Table, percent, si
@@ -29,7 +29,7 @@ HEADLINE = {
     "dram_bytes": "DRAM bytes",
     "sram_bytes": "SRAM bytes",
     "synaptic_events": "synaptic events",
-    "area_mm2": "SRAM area",
+    "area_mm2": "area",
     "accuracy": "accuracy",
 }
 BY_LAYER = tuple(key for key in TITLES if "by_layer" in key)  # a part's first name is a layer's

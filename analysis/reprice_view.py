@@ -8,7 +8,7 @@ from typing import Any
 from ..simulator.energy import COMPONENTS, energy_names, load_energy_table
 from ..simulator.errors import UserError
 from ..simulator.files import write_text
-from ..simulator.report import load_report
+from ..simulator.report_file import load_report
 from ..simulator.reprice import Repriced, reprice, saved_run
 from .console import show
 from .tables import Table, percent, si

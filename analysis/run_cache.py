@@ -100,7 +100,7 @@ def _digest(result: Result) -> str:
 
 
 def code_digest(*packages: str) -> str:
-    """Twelve hex digits that change with any .py or .csv file of these packages, folders in them included."""
+    """Twelve hex digits that change with any .py, .csv or .toml file of these packages, folders in them included."""
     digest = hashlib.sha256()
     for package in packages:
         for name, entry in _sources(resources.files(package), package):
@@ -112,5 +112,5 @@ def _sources(folder: Traversable, path: str) -> Iterator[tuple[str, Traversable]
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
         if entry.is_dir():
             yield from _sources(entry, f"{path}/{entry.name}")
-        elif entry.name.endswith((".py", ".csv")):
+        elif entry.name.endswith((".py", ".csv", ".toml")):
             yield f"{path}/{entry.name}", entry

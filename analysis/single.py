@@ -15,6 +15,7 @@ from ..simulator.trace import load_trace
 from .console import progress, show
 from .views import (
     BOUND_LINE,
+    area_table,
     cause_table,
     component_table,
     fidelity_line,
@@ -22,6 +23,7 @@ from .views import (
     layer_table,
     level_line,
     per_weight_table,
+    power_line,
     summary_table,
     verified_line,
 )
@@ -81,6 +83,8 @@ def run_single(request: RunRequest) -> None:
         layer_table(plain),
         component_table(plain),
         cause_table(plain),
+        area_table(plain),
+        power_line(plain),
     )
     if request.per_weight:
         show(per_weight_table(plain))

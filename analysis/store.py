@@ -11,7 +11,7 @@ from typing import Any
 from ..simulator.errors import UserError
 
 # sqlite's own fields for telling one program's files from another's
-APPLICATION_ID, VERSION = 0x53505253, 1
+APPLICATION_ID, VERSION = 0x53505253, 2  # 2: area counts logic too
 
 _SCHEMA = """
 CREATE TABLE points (
@@ -151,6 +151,8 @@ def _check(path: Path, connection: sqlite3.Connection) -> None:
         raise UserError(f"{path}: not a result file of sparsespike; give another name or remove it")
     if version > VERSION:
         raise UserError(f"{path}: results of version {version} are newer than this program's {VERSION}; update it")
+    if version < VERSION:
+        raise UserError(f"{path}: results of version {version} are older than {VERSION}; sweep again into a new file")
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise UserError(f"{path}: damaged ({verdict.splitlines()[0]}); remove it and sweep again")

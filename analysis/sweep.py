@@ -119,8 +119,9 @@ def _key(*content: Any) -> str:
 
 @lru_cache(maxsize=1)
 def program_version() -> str:
-    """The version and a digest of the simulator's source and memory data, so that results of two programs never mix."""
-    return f"{__version__}+{code_digest('sparsespike.simulator', 'sparsespike.hwconfigs.energy')}"
+    """The version and a digest of the simulator's source and data, so that results of two programs never mix."""
+    digest = code_digest("sparsespike.simulator", "sparsespike.hwconfigs.energy", "sparsespike.hwconfigs.area")
+    return f"{__version__}+{digest}"
 
 
 def _simulate(point: Point) -> Row:

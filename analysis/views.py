@@ -55,7 +55,7 @@ def summary_table(reports: Mapping[str, Report], title: str, first: str = "chip"
     `accuracy` is on the images of the run; `test set` is the integer network's on all held-out images, as the ticket
     that was traced records it.
     """
-    columns = (first, *SUMMARY_COLUMNS, "SRAM area", "accuracy", "test set")
+    columns = (first, *SUMMARY_COLUMNS, "area", "accuracy", "test set")
     rows = tuple(
         (name, *summary_cells(report), f"{report['area_mm2']:.2f} mm²", percent(report["accuracy"]), _test_set(report))
         for name, report in reports.items()
@@ -167,6 +167,35 @@ def component_table(report: Report) -> Table:
     static = percent(energy["static"][1] / total)
     note = f"Static (leakage, logic leakage, clock, DRAM background): {static}. {energy['warning']}".rstrip()
     return Table("Energy by component, per image", ("component", "energy", "of all", "low", "high"), tuple(rows), note)
+
+
+def area_table(report: Report) -> Table:
+    """The chip's area by block, the largest first, each with its band and how it was come by."""
+    blocks = sorted(report["area_by_block_mm2"].items(), key=lambda block: -block[1]["nominal"])
+    total = report["area_mm2"] or 1
+    rows = tuple(
+        (
+            name,
+            f"{area['nominal']:.3f} mm²",
+            percent(area["nominal"] / total),
+            f"{area['low']:.3f} to {area['high']:.3f}",
+            f"{area['gates']:,.0f}" if area["gates"] else "-",
+            area["kind"],
+        )
+        for name, area in blocks
+    )
+    columns = ("block", "area", "of all", "band, mm²", "gate equivalents", "kind")
+    return Table("Area of the chip", columns, rows, f"Counted: {report['area_scope']}.")
+
+
+def power_line(report: Report) -> str:
+    """Power, energy x delay and efficiency of a run, in a line."""
+    power, events = report["power_w"], report["pj_per_synaptic_event"]
+    parts = [] if power["average"] is None else [f"{si(power['average'], 'W')} on average"]
+    parts += [f"{si(power['peak'], 'W')} at most", f"energy x delay {si(report['edp_js'], 'J s')} per image"]
+    if events is not None:
+        parts.append(f"{events:.3g} pJ per synaptic operation ({report['tops_per_w']:.3g} TOPS/W, real operations)")
+    return "power: " + ", ".join(parts)
 
 
 def per_weight_table(report: Report) -> Table:

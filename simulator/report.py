@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .. import __version__
 from . import engine
 from .activity import Action, Activity, Cause
-from .area import AREA_SCOPE, area_mm2
+from .area import AREA_SCOPE, BlockArea, area_json, area_mm2
 from .energy import Energy, EnergyTable, Pricer, load_energy_table, memories_of, table_of_node
 from .errors import UserError
 from .feedback import PerWeight, price_weights
 from .files import write_text
 from .hardware import Chip
+from .power import efficiency, peak_power_w, run_of
 from .sram import check_access_times, extrapolated_macros
 from .timeline import Timeline
 from .trace import HostWork, Level, Trace
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Progress = Callable[[int, int], None]  # (images done, images)
 
@@ -43,7 +43,7 @@ class Report:
     energy: Energy
     chip: Chip
     table: EnergyTable
-    area: dict[str, float]
+    area: dict[str, BlockArea]
     accuracy: float | None
     trace_sha256: str
     trace_provenance: dict[str, str]
@@ -133,8 +133,13 @@ class Report:
 
     @property
     def area_mm2(self) -> float:
-        """Area within `AREA_SCOPE`."""
-        return sum(self.area.values())
+        """Nominal area of memories and logic, within `AREA_SCOPE`."""
+        return sum(block.nominal for block in self.area.values())
+
+    @property
+    def efficiency(self) -> dict[str, Any]:
+        """`power_w`, `edp_js`, `tops_per_w`, `pj_per_synaptic_event`: what `power.efficiency` says."""
+        return efficiency(run_of(self.activity, self.energy.total, self.chip), peak_power_w(self.chip, self.table))
 
     @property
     def synaptic_events(self) -> int:
@@ -157,10 +162,12 @@ class Report:
             "counts": self.counts,
             "energy_pj": self.energy_pj,
             "area_mm2": self.area_mm2,
-            "area_by_memory_mm2": self.area,
+            "area_by_memory_mm2": {name: area.nominal for name, area in self.area.items() if area.kind == "macro"},
+            "area_by_block_mm2": area_json(self.area),
             "area_scope": AREA_SCOPE,
             "extrapolated_macros": list(self.extrapolated),
             "synaptic_events": self.synaptic_events,
+            **self.efficiency,
             "saturations": self.activity.saturations,
             "accuracy": self.accuracy,
             "level": self.level,
@@ -317,81 +324,3 @@ def _origin(trace: Trace, chip: Chip) -> dict[str, str]:
         "chip": chip.name,
         "chip_sha256": chip_sha256(chip),
     }
-
-
-class _Saved(BaseModel):
-    """What everything that reads a report relies on; further keys are let through."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
-
-class _SavedEnergy(_Saved):
-    total: float
-    low: float
-    high: float
-    by_component: dict[str, float]
-    by_layer: dict[str, float]
-
-
-class _SavedLayer(_Saved):
-    name: str
-    cycles: int
-    cycles_by_cause: dict[str, int]
-    counts: dict[str, int]
-    synaptic_events: int
-    spikes: int
-    critical_resource: str
-    critical_cycles: int
-    weight_imbalance: float
-    energy_pj: dict[str, float]
-
-
-class _SavedReport(_Saved):
-    schema_version: int
-    chip: str
-    images: int = Field(ge=1)
-    cycles: int
-    cycles_per_image: list[int]
-    latency_s: float
-    images_per_s: float | None
-    cycles_by_cause: dict[str, int]
-    traffic_bytes: dict[str, int]
-    sram_bytes: int
-    counts: dict[str, int]
-    energy_pj: _SavedEnergy
-    area_mm2: float
-    area_scope: str
-    synaptic_events: int
-    accuracy: float | None
-    layers: list[_SavedLayer]
-    provenance: dict[str, Any]
-
-
-def load_report(path: str | Path) -> dict[str, Any]:
-    """Read a report written by `Report.save`.
-
-    Raises UserError where it is missing, cut off, of a newer version, or lacks keys or has wrong types (all named).
-    """
-    try:
-        report = json.loads(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON, or cut off ({error})") from None
-    version = report.get("schema_version") if isinstance(report, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:  # first: a newer report may have other keys
-        raise UserError(f"{path}: report version {version} is newer than this program's {SCHEMA_VERSION}")
-    if isinstance(version, int) and version < SCHEMA_VERSION:
-        raise UserError(f"{path}: report version {version} is older than {SCHEMA_VERSION}; simulate its trace again")
-    try:
-        _SavedReport.model_validate(report)
-    except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, fault['loc']))}: {_reason(fault)}".removeprefix(": ") for fault in error.errors()
-        ]
-        raise UserError(f"{path}: not a report of sparsespike: {'; '.join(faults)}") from None
-    return dict(report)
-
-
-def _reason(fault: Any) -> str:
-    return "missing" if fault["type"] == "missing" else fault["msg"].removeprefix("Input ")

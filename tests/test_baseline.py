@@ -12,7 +12,7 @@ from sparsespike.simulator.activity import Action
 from sparsespike.simulator.engine import run
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.hardware import BASELINES, chip_names
-from sparsespike.simulator.report import load_report
+from sparsespike.simulator.report_file import load_report
 from sparsespike.simulator.synthetic import synthetic_trace
 from sparsespike.simulator.trace import Conv, Head, Linear, save_trace
 

@@ -22,7 +22,8 @@ from sparsespike.simulator.hardware import load_chip
 from sparsespike.simulator.observer import Observer
 from sparsespike.simulator.phase import encode_phase, total_flits
 from sparsespike.simulator.placement import place
-from sparsespike.simulator.report import bound_report, load_report, simulate
+from sparsespike.simulator.report import bound_report, simulate
+from sparsespike.simulator.report_file import load_report
 from sparsespike.simulator.synthetic import mlp_trace, synthetic_trace
 from sparsespike.simulator.timeline import Timeline
 

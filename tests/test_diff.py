@@ -12,7 +12,8 @@ from sparsespike.analysis.diff import MOVEMENTS, diff_reports, summed
 from sparsespike.analysis.diff_view import diff_parts, movers_table, run_diff
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.hardware import load_chip
-from sparsespike.simulator.report import load_report, simulate
+from sparsespike.simulator.report import simulate
+from sparsespike.simulator.report_file import load_report
 from sparsespike.simulator.synthetic import synthetic_trace
 
 TOPS = (1, 3, 10_000)

@@ -15,7 +15,8 @@ from sparsespike.simulator.engine import run
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.feedback import price_weights, uses_per_row
 from sparsespike.simulator.hardware import load_chip
-from sparsespike.simulator.report import load_report, simulate
+from sparsespike.simulator.report import simulate
+from sparsespike.simulator.report_file import load_report
 from sparsespike.simulator.synthetic import synthetic_trace
 from sparsespike.simulator.trace import Conv, Head, Linear, Select, Weights, save_trace
 

@@ -15,7 +15,8 @@ from sparsespike.analysis.views import host_line, level_line
 from sparsespike.simulator.engine import run
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.hardware import load_chip
-from sparsespike.simulator.report import load_report, simulate
+from sparsespike.simulator.report import simulate
+from sparsespike.simulator.report_file import load_report
 from sparsespike.simulator.synthetic import mlp_trace
 from sparsespike.simulator.trace import Attention, Conv, Events, HostWork, Linear, Pool, load_trace, save_trace
 from sparsespike.simulator.trace_file import flatten_trace

@@ -7,7 +7,8 @@ import pytest
 from sparsespike.simulator.activity import Action, Cause
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.hardware import load_chip
-from sparsespike.simulator.report import SCHEMA_VERSION, chip_sha256, load_report, simulate
+from sparsespike.simulator.report import SCHEMA_VERSION, chip_sha256, simulate
+from sparsespike.simulator.report_file import load_report
 from sparsespike.simulator.trace import Events, Head, Linear, Numerics, Stream, Trace, Weights, load_trace, save_trace
 
 PRESETS = ("dense", "edge", "mesh16")
@@ -26,6 +27,11 @@ PROMISED = {
     "energy_pj",
     "area_mm2",
     "area_scope",
+    "area_by_block_mm2",
+    "power_w",
+    "edp_js",
+    "tops_per_w",
+    "pj_per_synaptic_event",
     "synaptic_events",
     "accuracy",
     "provenance",
@@ -101,9 +107,12 @@ def test_the_promised_keys_are_there(report):
     assert {"total", "by_component", "by_layer"} <= set(data["energy_pj"])
     assert data["schema_version"] == SCHEMA_VERSION
     assert data["images"] == IMAGES
-    assert data["area_mm2"] == near(sum(data["area_by_memory_mm2"].values()))
-    assert data["area_mm2"] > 0
-    assert data["area_scope"].startswith("SRAM macros only")
+    blocks = data["area_by_block_mm2"]
+    assert data["area_mm2"] == near(sum(block["nominal"] for block in blocks.values()))
+    memories = {name: block["nominal"] for name, block in blocks.items() if block["kind"] == "macro"}
+    assert data["area_by_memory_mm2"] == memories
+    assert 0 < sum(memories.values()) < data["area_mm2"]
+    assert "Not counted: pads" in data["area_scope"]
 
 
 def test_cycles_are_the_same_whichever_way_one_adds_them(report):
@@ -315,7 +324,7 @@ SMALL = {
     "counts": {},
     "energy_pj": ENERGY,
     "area_mm2": 1.5,
-    "area_scope": "SRAM macros only",
+    "area_scope": "everything",
     "synaptic_events": 0,
     "accuracy": 1.0,
     "layers": [LAYER],

@@ -13,7 +13,8 @@ from sparsespike.simulator.activity import Action
 from sparsespike.simulator.energy import load_energy_table, price
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.hardware import Chip, load_chip
-from sparsespike.simulator.report import Report, chip_sha256, load_report, simulate
+from sparsespike.simulator.report import Report, chip_sha256, simulate
+from sparsespike.simulator.report_file import load_report
 from sparsespike.simulator.reprice import reprice, saved_run
 from sparsespike.simulator.synthetic import synthetic_trace
 from test_energy import TEXT

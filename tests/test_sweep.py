@@ -147,12 +147,20 @@ def _foreign(path: Path) -> None:
     connection.close()
 
 
-def _newer(path: Path) -> None:
+def _of_version(path: Path, version: int) -> None:
     with store.open_store(path, create=True):
         pass
     connection = sqlite3.connect(path)
-    connection.execute(f"PRAGMA user_version = {store.VERSION + 1}")
+    connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
+
+
+def _newer(path: Path) -> None:
+    _of_version(path, store.VERSION + 1)
+
+
+def _older(path: Path) -> None:
+    _of_version(path, store.VERSION - 1)
 
 
 def _overwritten(path: Path) -> None:
@@ -170,6 +178,7 @@ def _overwritten(path: Path) -> None:
         (lambda path: path.write_text("hello, world" * 100), "not a result file"),
         (_foreign, "not a result file"),
         (_newer, "newer"),
+        (_older, "are older than 2; sweep again into a new file"),
         (_overwritten, "damaged"),
         (lambda path: path.mkdir(), "is a folder"),
         (lambda path: path.write_text(""), "empty"),

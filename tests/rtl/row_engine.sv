@@ -214,17 +214,29 @@ module row_engine #(
         end
     end
 
-    // Accumulators: registers, read, added to and written in one cycle (R4).
+    // Accumulators: registers. A bank reads one, adds to it and writes it back in the same cycle (R4).
     logic [CONTEXTS*OUTPUTS*ACC_W-1:0] accumulators;
+    logic [CONTEXTS*OUTPUTS-1:0] chosen;
+    logic [ACCUMULATOR_BANKS*ACC_W-1:0] bank_sum;
+    for (genvar k = 0; k < ACCUMULATOR_BANKS; k++) begin : bank_adder
+        logic [ACC_W-1:0] old;
+        always_comb begin
+            old = '0;
+            for (int c = 0; c < CONTEXTS; c++)
+                for (int o = k; o < OUTPUTS; o += ACCUMULATOR_BANKS)
+                    old = old | (accumulators[(c*OUTPUTS+o)*ACC_W+:ACC_W] & {ACC_W{chosen[c*OUTPUTS+o]}});
+        end
+        assign bank_sum[k*ACC_W+:ACC_W] = old + bank_product[k*ACC_W+:ACC_W];
+    end
     for (genvar c = 0; c < CONTEXTS; c++) begin : context_sums
         for (genvar o = 0; o < OUTPUTS; o++) begin : neuron
             localparam int BANK = o % ACCUMULATOR_BANKS;
+            assign chosen[c*OUTPUTS+o] = bank_adds[BANK] && 32'(add_context) == c && 32'(bank_output[BANK*OWNED_W+:OWNED_W]) == o;
             always_ff @(posedge clk)
                 if (rst || start || (sum_clear && 32'(sum_context) == c && 32'(sum_word) == o / SWEEP))
                     accumulators[(c*OUTPUTS+o)*ACC_W+:ACC_W] <= '0;
-                else if (bank_adds[BANK] && 32'(add_context) == c && 32'(bank_output[BANK*OWNED_W+:OWNED_W]) == o)
-                    accumulators[(c*OUTPUTS+o)*ACC_W+:ACC_W] <= accumulators[(c*OUTPUTS+o)*ACC_W+:ACC_W]
-                            + bank_product[BANK*ACC_W+:ACC_W];
+                else if (chosen[c*OUTPUTS+o])
+                    accumulators[(c*OUTPUTS+o)*ACC_W+:ACC_W] <= bank_sum[BANK*ACC_W+:ACC_W];
         end
     end
     for (genvar i = 0; i < SWEEP; i++) begin : swept

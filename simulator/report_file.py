@@ -1,0 +1,88 @@
+"""Reports read back from JSON: what every reader relies on is there and of its type, or the file is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import UserError
+from .report import SCHEMA_VERSION
+
+
+class _Saved(BaseModel):
+    """What everything that reads a report relies on; further keys are let through."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _SavedEnergy(_Saved):
+    total: float
+    low: float
+    high: float
+    by_component: dict[str, float]
+    by_layer: dict[str, float]
+
+
+class _SavedLayer(_Saved):
+    name: str
+    cycles: int
+    cycles_by_cause: dict[str, int]
+    counts: dict[str, int]
+    synaptic_events: int
+    spikes: int
+    critical_resource: str
+    critical_cycles: int
+    weight_imbalance: float
+    energy_pj: dict[str, float]
+
+
+class _SavedReport(_Saved):
+    schema_version: int
+    chip: str
+    images: int = Field(ge=1)
+    cycles: int
+    cycles_per_image: list[int]
+    latency_s: float
+    images_per_s: float | None
+    cycles_by_cause: dict[str, int]
+    traffic_bytes: dict[str, int]
+    sram_bytes: int
+    counts: dict[str, int]
+    energy_pj: _SavedEnergy
+    area_mm2: float
+    area_scope: str
+    synaptic_events: int
+    accuracy: float | None
+    layers: list[_SavedLayer]
+    provenance: dict[str, Any]
+
+
+def load_report(path: str | Path) -> dict[str, Any]:
+    """Read a report written by `Report.save`.
+
+    Raises UserError where it is missing, cut off, of a newer version, or lacks keys or has wrong types (all named).
+    """
+    try:
+        report = json.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON, or cut off ({error})") from None
+    version = report.get("schema_version") if isinstance(report, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:  # first: a newer report may have other keys
+        raise UserError(f"{path}: report version {version} is newer than this program's {SCHEMA_VERSION}")
+    if isinstance(version, int) and version < SCHEMA_VERSION:
+        raise UserError(f"{path}: report version {version} is older than {SCHEMA_VERSION}; simulate its trace again")
+    try:
+        _SavedReport.model_validate(report)
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(map(str, fault['loc']))}: {_reason(fault)}".removeprefix(": ") for fault in error.errors()
+        ]
+        raise UserError(f"{path}: not a report of sparsespike: {'; '.join(faults)}") from None
+    return dict(report)
+
+
+def _reason(fault: Any) -> str:
+    return "missing" if fault["type"] == "missing" else fault["msg"].removeprefix("Input ")
