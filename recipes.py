@@ -24,6 +24,7 @@ from .analysis.console import progress, show
 from .analysis.gallery import Gallery, write_demo
 from .analysis.inspection import NEURONS, provenance_table, trace_table
 from .analysis.parallel import check_jobs
+from .analysis.reprice_view import reprice_tables
 from .analysis.results import front_table, read_rows
 from .analysis.run_cache import Task, code_digest, run_tasks
 from .analysis.space import load_space
@@ -53,6 +54,7 @@ ABLATION = {
 }
 ABLATION_CHIP = "mesh16"
 ENERGY_TABLE = "cmos45"  # of comparisons
+FORMULA_TABLE = "formula45"  # what the field calculates with
 
 
 def demo(out: str | Path) -> None:
@@ -77,6 +79,7 @@ def demo(out: str | Path) -> None:
         tables={
             "chips": summary_table(chips, "The sparse ticket on three chips"),
             "ablation": summary_table(ablation, f"What pruning saves on {ABLATION_CHIP}", "ticket"),
+            **reprice_tables(found["digits", ABLATION_CHIP], (ENERGY_TABLE, FORMULA_TABLE)),
             "front": front_table(sweep.rows, "latency,energy,area"),
         },
         sweep=sweep.rows,

@@ -1,7 +1,7 @@
 """One run under several technologies, side by side: what `sparsespike reprice` prints and writes."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,17 @@ def show_repriced(report: str | Path, tables: Sequence[str | Path], json_out: st
     show(*(f"{one.table.name}: {said}" for one in priced if (said := one.energy.warning())))
     if saved.get("bound"):
         show(BOUND_LINE)
+
+
+def reprice_tables(report: Mapping[str, Any], names: Sequence[str]) -> dict[str, Table]:
+    """A report under these tables, as a demo shows it: `prices`, the totals, and `price_parts`, by component."""
+    run = saved_run(report)
+    priced = reprice(run, [load_energy_table(name) for name in names])
+    images = int(report["images"])
+    return {
+        "prices": totals_table(priced, images, run.chip.technology.node_nm),
+        "price_parts": components_table(priced, images),
+    }
 
 
 def totals_table(priced: Sequence[Repriced], images: int, node_nm: int) -> Table:

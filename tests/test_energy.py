@@ -26,7 +26,7 @@ from sparsespike.simulator.hardware import load_chip
 DATA = resources.files("sparsespike.hwconfigs.energy")
 TEXT = (DATA / "cmos45.toml").read_text("utf-8")
 RAW = tomllib.loads(TEXT)
-CHIP = load_chip("mesh16")
+CHIP = load_chip("mesh16", {"technology.sram_device": "lop"})  # the macros that cacti.lop45 reads
 TABLE = load_energy_table("cmos45")
 
 

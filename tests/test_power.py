@@ -8,7 +8,7 @@ from cases import make_case
 from law_runs import ran, transformer
 from sparsespike.analysis.views import area_table, power_line
 from sparsespike.simulator.activity import Action
-from sparsespike.simulator.energy import action_prices, leakage_mw, load_energy_table
+from sparsespike.simulator.energy import STANDING, action_prices, find_prices, load_energy_table
 from sparsespike.simulator.hardware import chip_names, load_chip
 from sparsespike.simulator.power import Run, efficiency, peak_power_w, ports
 from sparsespike.simulator.report import bound_report, simulate
@@ -93,8 +93,9 @@ def test_peak_power_of_mesh16_by_hand():
         + (2 * 64 + 2 * 8) * price[Action.ACCUMULATOR_UPDATE]
         + 2 * 8 * neuron
     )
+    standing = find_prices(chip, table).cycle[:, 1].sum()  # by hand in test_energy.py
     low, nominal, high = peak_power_w(chip, table)
-    assert nominal == near(per_cycle * 500e6 * 1e-12 + leakage_mw(chip, table)[1] * 1e-3)
+    assert nominal == near((per_cycle + standing) * 500e6 * 1e-12)
     assert low < nominal < high
 
 
@@ -111,7 +112,11 @@ def test_dynamic_peak_power_goes_with_the_clock_and_dram_and_leakage_do_not():
     slow, fast = (peak_power_w(chip.replace({"clock_mhz": clock}), table) for clock in (100.0, 200.0))
     prices = action_prices(chip, table)
     dram = 12.8e9 * np.maximum(prices[Action.DRAM_READ], prices[Action.DRAM_WRITE]) * 1e-12
-    still = dram + leakage_mw(chip, table) * 1e-3
+    cycle = dict(zip(STANDING, find_prices(chip, table).cycle, strict=True))
+    waiting = sum(
+        cycle[name] for name in ("leakage", "logic_leakage", "dram_background")
+    )  # per cycle of mesh16's clock
+    still = dram + waiting * chip.clock_mhz * 1e-6
     assert fast - still == near(2 * (slow - still))
 
 

@@ -10,7 +10,7 @@ from sparsespike.simulator.hardware import load_chip
 from sparsespike.simulator.report import simulate
 from sparsespike.simulator.sram import check_access_times, extrapolated_macros, macro_costs, sram_cost
 
-CHIP = load_chip("mesh16")
+CHIP = load_chip("mesh16", {"technology.sram_device": "lop"})  # the macros that cacti.lop45 reads
 TECHNOLOGIES = sorted({row[:2] for row in ROWS})
 every_technology = pytest.mark.parametrize(("node", "device"), TECHNOLOGIES)
 

@@ -58,7 +58,7 @@ def test_the_held_out_table_has_a_row_for_every_process(on_curve):
 def test_the_macros_of_a_chip_add_up_and_say_whether_they_are_in_time(tmp_path):
     table = macros_table("mesh16")
     weights = dict(zip(table.columns, table.rows[0], strict=True))
-    row = ROWS[45, "lop", 24, 64]
+    row = ROWS[45, "lstp", 24, 64]
     assert weights["macros"] == "64 x 24 KiB"
     assert weights["read"] == f"{row['read_pj']:.3g} pJ"
     assert weights["access"] == f"{row['access_ns']:.2f} ns, in time"
@@ -72,7 +72,7 @@ def test_the_macros_of_a_chip_add_up_and_say_whether_they_are_in_time(tmp_path):
 
 def test_extrapolated_memories_are_marked_in_every_table_that_shows_what_they_cost(tmp_path, reports, swept):
     large = tmp_path / "large.toml"
-    text = chip_text("mesh16")[0].replace('sram_device = "lop"', 'sram_device = "lop"\nsram_extrapolate = true')
+    text = chip_text("mesh16")[0].replace('sram_device = "lstp"', 'sram_extrapolate = true\nsram_device = "lstp"')
     large.write_text(text.replace("spike_kib = 16.0", "spike_kib = 5000.0"))
     table = macros_table(large)
     assert [row[0] for row in table.rows if "*" in row[0]] == ["spikes *"]
@@ -92,7 +92,13 @@ def test_extrapolated_memories_are_marked_in_every_table_that_shows_what_they_co
 def test_the_command_prints_the_checks_and_with_a_name_its_macros(capsys):
     show_hardware("edge", check=True)
     said = capsys.readouterr().out
-    for words in ("8 KiB x 64 bit", "held-out CACTI macros", "other word widths", "SRAM of edge, 45 nm lop", "in time"):
+    for words in (
+        "8 KiB x 64 bit",
+        "held-out CACTI macros",
+        "other word widths",
+        "SRAM of edge, 45 nm lstp",
+        "in time",
+    ):
         assert words in said
     show_hardware(None, check=True)
     assert "SRAM of" not in capsys.readouterr().out
