@@ -57,7 +57,7 @@ _HOME = {
     "load_chip": "simulator.hardware",
     "load_cuts": "simulator.cuts",
     "load_energy_table": "simulator.energy",
-    "load_report": "simulator.report",
+    "load_report": "simulator.report_file",
     "load_trace": "simulator.trace",
     "reprice": "simulator.reprice",
     "run_peers": "simulator.peers",

@@ -13,6 +13,7 @@ from sparsespike.simulator.area import AREA_SCOPE, area_mm2
 from sparsespike.simulator.area.blocks import Logic, estimated_gates, fitted_logic
 from sparsespike.simulator.area.density import area_factor, area_table, cell_um2, gate_um2
 from sparsespike.simulator.area.gates import beyond, gate_table, gates
+from sparsespike.simulator.energy import memories_of, table_of_node
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.hardware import Chip, chip_names, load_chip
 from sparsespike.simulator.sram import macro_costs
@@ -191,7 +192,8 @@ def test_macros_keep_cactis_area(chip: Chip):
 
 @pytest.mark.parametrize("name", chip_names())
 def test_bands_contain_the_nominal(name: str):
-    areas = area_mm2(load_chip(name))
+    chip = load_chip(name)
+    areas = area_mm2(chip, memories_of(chip, table_of_node(chip.technology.node_nm)))
     assert {area.kind for area in areas.values()} == {"fitted", "estimated", "macro"}
     for block, area in areas.items():
         assert 0 < area.low < area.nominal < area.high, block

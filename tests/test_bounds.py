@@ -54,8 +54,9 @@ def test_energy_without_stepping_is_never_above(seed):
     case, table, chip = make_case(seed), load_energy_table("cmos45"), load_chip("mesh16")
     known, true = (price(one, chip, table) for one in (run(case.trace, case.chip, bound=True), ran(seed)))
     assert np.array_equal(known.dynamic, true.dynamic)
-    assert (known.static <= true.static).all()
-    assert (known.total <= true.total).all()
+    rounded = 1 + 1e-12  # sums over layers that share the time differently
+    assert (known.static <= true.static * rounded).all()
+    assert (known.total <= true.total * rounded).all()
 
 
 @every_case

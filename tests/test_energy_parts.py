@@ -22,7 +22,6 @@ from sparsespike.simulator.energy import (
     logic_of,
     price,
 )
-from sparsespike.simulator.hardware import load_chip
 from test_energy import CHIP, RAW, TABLE, activity
 
 
@@ -186,7 +185,7 @@ def test_the_formula_prices_five_actions_and_nothing_else():
 def test_ten_thousand_runs_are_priced_per_second_one_at_a_time():
     """Of processor time, the best of some batches: other programs must not decide. As many layers as the digits'."""
     run = activity(6, tuple(f"layer{number}" for number in range(27)))
-    price_it, cycles = Pricer(load_chip("mesh16"), TABLE), run.cycles.sum(axis=0)
+    price_it, cycles = Pricer(CHIP, TABLE), run.cycles.sum(axis=0)
     best, calls = float("inf"), 500
     for _ in range(8):
         began = process_time()

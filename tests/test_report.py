@@ -274,7 +274,7 @@ def test_a_number_of_images_that_the_trace_has_not_is_refused(trace, images):
     [
         ({"clock_mhz": 3000.0}, "core.weight_kib"),
         ({"dram.type": "LPDDR5"}, "'LPDDR4'"),
-        ({"technology.node_nm": 22}, "45 nm"),
+        ({"technology.node_nm": 40}, "no energy table of 40 nm"),
     ],
 )
 def test_a_chip_that_cannot_be_priced_is_refused_before_the_first_image(trace, overrides, match):
