@@ -8,8 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from sparsespike.model.checkpoint import TORCH_MAGIC
-from sparsespike.model.foreign.arrays import FREE_BYTES, read_arrays
+from sparsespike.model.checkpoint import FREE_BYTES, TORCH_MAGIC
+from sparsespike.model.foreign.arrays import read_arrays
 from sparsespike.simulator.errors import UserError
 from spike_files import imported, write_pickle
 
