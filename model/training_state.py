@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import oddity
+from .checkpoint import listed, oddity
 from .pruning import Masks
 from .request import TrainRequest
 
@@ -18,7 +18,8 @@ _LINE = {"round", "epoch", "loss", "validation"}  # of the history
 
 def faults_of_kind(state: Mapping[str, Any]) -> list[str]:
     """What keeps a state from being asked whose training it is: parts that are missing, a request that is none."""
-    faults = [f"{name} is missing" for name in sorted(PARTS - set(state))]
+    missing = sorted(PARTS - set(state))
+    faults = [f"{listed(missing)} missing"] if missing else []
     for name, types in (("request", (str, int, float)), ("given", (str,))):
         part = state.get(name, {})
         if not isinstance(part, Mapping) or not all(isinstance(value, types) for value in part.values()):
@@ -61,8 +62,9 @@ def _tensor_faults(part: str, found: Any, like: Mapping[str, Tensor]) -> Iterato
     if not isinstance(found, Mapping):
         yield f"{part} is no table of tensors"
         return
-    for name in sorted(set(found) ^ set(like), key=str):
-        yield f"{part}: {name!r} is {'missing' if name in like else 'unknown'}"
+    for what, names in (("missing", set(like) - set(found)), ("unknown", set(found) - set(like))):
+        if names:
+            yield f"{part}: {listed(sorted(map(repr, names)), 3)} {what}"
     for name, wanted in like.items():
         tensor = found.get(name, wanted)
         if not isinstance(tensor, Tensor):

@@ -284,15 +284,18 @@ def test_float32_products_are_float32_while_training_and_settings_come_back(tmp_
 
 def test_a_checkpoint_that_is_no_training_is_refused(tmp_path):
     save_checkpoint({"request": {}}, tmp_path / "training.pt")
-    with pytest.raises(UserError, match=r"not the state of a training, or damaged: .* is missing.*; remove the file"):
+    with pytest.raises(
+        UserError,
+        match=r"not the state of a training, or damaged: device_random, .*, masks, .* missing; remove the file",
+    ):
         train(TINY, tmp_path)
 
 
 # what is done to a state that was saved after the last round -> what is said of it
 DAMAGE = {
     "no model": (lambda s: s.update(model=None), "model is no table of tensors"),
-    "a parameter missing": (lambda s: s["model"].pop("head.bias"), "model: 'head.bias' is missing"),
-    "a parameter unknown": (lambda s: s["model"].update(x=torch.ones(1)), "model: 'x' is unknown"),
+    "a parameter missing": (lambda s: s["model"].pop("head.bias"), "model: 'head.bias' missing"),
+    "a parameter unknown": (lambda s: s["model"].update(x=torch.ones(1)), "model: 'x' unknown"),
     "another shape": (
         lambda s: s["model"].update({"head.bias": torch.ones(1)}),
         r"model: 'head.bias' is float32\[1\], not float32",
@@ -311,7 +314,10 @@ DAMAGE = {
         "optimiser: moments of 0 parameters after 2 epochs",
     ),
     "no optimiser": (lambda s: s.update(optimiser=[]), "optimiser holds no moments"),
-    "a moment missing": (lambda s: s["optimiser"]["state"][0].pop("exp_avg"), "optimiser: parameter 0: 'exp_avg' is"),
+    "a moment missing": (
+        lambda s: s["optimiser"]["state"][0].pop("exp_avg"),
+        "optimiser: parameter 0: 'exp_avg' missing",
+    ),
     "a moment's shape": (
         lambda s: s["optimiser"]["state"][1].update(exp_avg=torch.ones(2)),
         r"optimiser: parameter 1: 'exp_avg' is float32\[2\], not",
@@ -325,7 +331,7 @@ DAMAGE = {
     "no checksums": (lambda s: s.update(given=3), "given is no table"),
     "a generator's shape": (lambda s: s.update(random=torch.zeros(3)), r"state: 'random' is float32\[3\], not uint8"),
     "a generator's bytes": (lambda s: s["random"].fill_(0), "random: "),
-    "masks missing": (lambda s: s.update(masks={}), "masks: .* is missing"),
+    "masks missing": (lambda s: s.update(masks={}), "masks: 'block.* and \\d+ more missing"),
     "a mask of numbers": (
         lambda s: s["masks"].update({"head.weight": s["masks"]["head.weight"].float()}),
         "masks: 'head.weight' is float32",
@@ -333,7 +339,7 @@ DAMAGE = {
     "a word as round": (lambda s: s.update(round="a"), "round is no whole number from 0 to 2"),
     "a round too far": (lambda s: s.update(round=3), "round is no whole number from 0 to 2"),
     "an epoch too far": (lambda s: s.update(epoch=-1), "epoch is no whole number from 0 to 2"),
-    "early weights missing": (lambda s: s.update(early={}), "early: .* is missing"),
+    "early weights missing": (lambda s: s.update(early={}), "early: 'block.* and \\d+ more missing"),
     "no history": (lambda s: s.update(history=None), "history is no list"),
     "a line of another kind": (lambda s: s["history"].append({"x": 1}), "history is no list"),
     "a line missing": (lambda s: s["history"].pop(), "history has 5 lines, not one per epoch up to round 2, epoch 2"),
@@ -356,5 +362,5 @@ def test_all_faults_of_a_state_are_named_at_once(finished, tmp_path):
     state = load_checkpoint(finished / "training.pt") | {"seconds": None, "early": {}}
     state["model"].pop("head.bias")
     save_checkpoint(state, tmp_path / "training.pt")
-    with pytest.raises(UserError, match=r"model: 'head.bias' is missing, early: .* and \d+ more; remove"):
+    with pytest.raises(UserError, match=r"model: 'head.bias' missing, early: .*, seconds is no number; remove"):
         train(TINY, tmp_path)
