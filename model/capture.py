@@ -61,6 +61,8 @@ def capture(
     Raises UserError where the model or the inputs cannot be used, naming the module.
     """
     _check(model, inputs, time_axis, unsupported, level)
+    if step_by_step is not None and not isinstance(step_by_step, bool):
+        raise UserError(f"step_by_step = {step_by_step!r}, needs True, False or None")
     images = inputs.shape[1 if time_axis is not None and time_axis % inputs.ndim == 0 else 0]
     known = _known(labels, images)
     if step_by_step and time_axis is None:
