@@ -105,6 +105,11 @@ def test_resume_after_a_kill_gives_the_same_tickets(tmp_path, monkeypatch, stop,
     assert len(calls) == 7
     for name in ("round_0.safetensors", "round_2.safetensors", "ticket.safetensors", "history.json"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
+    whole, broken = (load_checkpoint(tmp_path / folder / "training.pt") for folder in ("whole", "broken"))
+    plain = ("request", "given", "device_random", "round", "epoch")
+    assert [whole[part] for part in plain] == [broken[part] for part in plain]
+    for part in set(whole) - {*plain, "seconds"}:  # only the time it took is another
+        torch.testing.assert_close(whole[part], broken[part], rtol=0, atol=0)
     assert not [path for path in (tmp_path / "broken").iterdir() if path.name.startswith(".")]
 
 
