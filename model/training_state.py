@@ -19,12 +19,12 @@ _LINE = {"round", "epoch", "loss", "validation"}  # of the history
 def faults_of_kind(state: Mapping[str, Any]) -> list[str]:
     """What keeps a state from being asked whose training it is: parts that are missing, a request that is none."""
     missing = sorted(PARTS - set(state))
-    faults = [f"{listed(missing)} missing"] if missing else []
+    found = [f"{listed(missing)} missing"] if missing else []
     for name, types in (("request", (str, int, float)), ("given", (str,))):
         part = state.get(name, {})
         if not isinstance(part, Mapping) or not all(isinstance(value, types) for value in part.values()):
-            faults.append(f"{name} is no table of {'plain values' if name == 'request' else 'checksums'}")
-    return faults
+            found.append(f"{name} is no table of {'plain values' if name == 'request' else 'checksums'}")
+    return found
 
 
 def faults(
