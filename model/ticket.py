@@ -53,7 +53,9 @@ class Calibration:
 
 def _calibration_faults(calibration: Calibration) -> Iterator[str]:
     allowed = f"a number from {_LEAST:.3g} to {_LARGEST:.3g}"
-    pixel, hidden, ranges = calibration.pixel_max, calibration.hidden_max, calibration.ranges
+    pixel: Any = calibration.pixel_max  # what a file says may be anything
+    hidden: Any = calibration.hidden_max
+    ranges: Any = calibration.ranges
     if not is_number(pixel, _LEAST, _LARGEST):
         yield f"calibration.pixel_max = {pixel!r:.60}: needs {allowed}"
     if not (isinstance(hidden, tuple) and all(is_number(largest, 0, _LARGEST) for largest in hidden)):

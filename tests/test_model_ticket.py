@@ -13,6 +13,7 @@ from sparsespike.model.config import SpikformerConfig
 from sparsespike.model.lowering import lower
 from sparsespike.model.pruning import apply_masks, full_masks, prunable, prune_survivors
 from sparsespike.model.spikformer import Spikformer
+from sparsespike.model.start import find_trained
 from sparsespike.model.ticket import Calibration, Ticket, load_ticket, make_ticket, network_of, save_ticket
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.files import load_tensors, save_tensors
@@ -221,6 +222,17 @@ def test_a_negative_variance_is_refused_by_name(ticket, tmp_path):
             load_ticket(path)
         with pytest.raises(UserError, match=f"{name} goes down to"):
             network_of(ticket.config, dict(ticket.parameters) | {name: variance})
+
+
+def test_a_checkpoint_of_a_negative_variance_is_refused_where_a_training_begins(ticket, tmp_path):
+    path, name = tmp_path / "official.pth", "block.1.attn.q_bn.running_var"
+    state = {key: torch.from_numpy(array.copy()) for key, array in ticket.parameters.items()}
+    torch.save(state, path)
+    assert find_trained(str(path), CONFIG)[0] == path
+    state[name][0] = -0.5
+    torch.save(state, path)
+    with pytest.raises(UserError, match=f"{path}: {name} goes down to -0.5: a variance is never below 0"):
+        find_trained(str(path), CONFIG)
 
 
 def test_the_widest_values_that_are_accepted_lower_without_a_warning(ticket):
