@@ -9,7 +9,7 @@ from .config import SpikformerConfig
 from .official import Official, read_trained
 from .pruning import Masks, full_masks
 from .spikformer import Spikformer
-from .ticket import Ticket
+from .ticket import Ticket, check_variances
 from .tickets import find
 
 Trained = Ticket | Official
@@ -22,10 +22,15 @@ _SAME = ("heads", "sps_pools", "attention_scale")
 def find_trained(name: str, like: SpikformerConfig) -> tuple[Path, Trained]:
     """A shipped ticket by name, a ticket's file, or an official checkpoint; `like` tells what that does not say.
 
-    Raises UserError where there is none or it is damaged.
+    Raises UserError where there is none, it is damaged, or a variance in it is below 0.
     """
     path = find(name)
-    return path, read_trained(path, like)
+    trained = read_trained(path, like)
+    try:
+        check_variances(trained.parameters)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return path, trained
 
 
 def begin_with(model: Spikformer, path: Path, trained: Trained) -> Masks:

@@ -5,7 +5,6 @@ action from primitives and from the chip's SRAM macros; `price` multiplies.
 """
 
 import hashlib
-import tomllib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from .activity import Action, Activity
 from .errors import UserError, nearest
+from .files import parse_toml
 from .hardware import Chip
 from .layers import DECAY_BITS
 from .sram import FEATURE_WORD_BITS, OPERAND_WORD_BITS, SELECTOR_WORD_BITS, SPIKE_WORD_BITS, macro_costs
@@ -209,10 +209,8 @@ def load_energy_table(source: str | Path) -> EnergyTable:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{name}: cannot be read ({error.__class__.__name__})") from None
     try:
-        data = tomllib.loads(text)
+        data = parse_toml(text, name)
         return EnergyTable.model_validate(data | {"sha256": hashlib.sha256(text.encode()).hexdigest()})
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{name}: not valid TOML: {error}") from None
     except ValidationError as error:
         keys = [key for key, _ in walk_fields(EnergyTable)]
         raise UserError(f"{name}: " + "; ".join(sentences(error, keys))) from None

@@ -208,9 +208,9 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
         lambda t, d: ["import", _file(d, "s.npz", "x"), "--geometry", _file(d, "g.toml", LINEAR), "--out", d / "o"],
         "s.npz: damaged, or no pickle",
     ),
-    "no geometry": (lambda t, d: ["import", t, "--geometry", d / "g.toml", "--out", d / "o"], "g.toml: cannot be read"),
+    "no geometry": (lambda t, d: ["import", t, "--geometry", d / "g.toml", "--out", d / "o"], "g.toml: no such file"),
     "a bound to verify": (lambda t, d: ["simulate", t, "--bound", "--verify"], "no flit moves"),
-    "missing placement": (lambda t, d: ["simulate", t, "--placement", d / "cuts.toml"], "cannot be read"),
+    "missing placement": (lambda t, d: ["simulate", t, "--placement", d / "cuts.toml"], "cuts.toml: no such file"),
     "placement of no layer": (
         lambda t, d: ["simulate", t, "--placement", _file(d, "c.toml", "[cuts]\nhaed = [0]")],
         "did you mean 'head'?",
