@@ -4,7 +4,6 @@ Rows are of one report with made-up accuracy and energy, so that what must be so
 """
 
 import dataclasses
-import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
-from matplotlib.figure import Figure
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 from sparsespike import UserError, load_chip, simulate
 from sparsespike.analysis.compare import figures as compare_figures
 from sparsespike.analysis.compare import readme as compare_readme
@@ -24,12 +20,11 @@ from sparsespike.analysis.compare.folder import write_folder
 from sparsespike.analysis.compare.groups import Spread, duels_of, series_of
 from sparsespike.analysis.compare.rows import WIDE_FLITS, Results, Row, TicketFacts, load_results, make_row
 from sparsespike.analysis.compare.table import band, full_table, summary_steps, summary_table
-from sparsespike.analysis.style import blank, styled
+from sparsespike.analysis.style import blank
 from sparsespike.simulator.hardware import Chip
 from sparsespike.simulator.synthetic import synthetic_trace
 from sparsespike.simulator.trace import Trace
 
-TICKETS = Path(__file__).parents[1] / "model" / "tickets"
 SCHEDULE, TOKENS = "25 % a round", (64, 44, 31, 21)
 TRAINING = {"epochs": "10", "prune": "0.25"}
 FACTS = TicketFacts(
@@ -287,70 +282,6 @@ def test_the_other_figures_show_the_rows(drawn: list[Row], results: Results) -> 
     assert all(text in ax.get_xlabel() for text in ("pJ", "layer's mean", "without leakage", "2 images"))
     assert row.chip in ax.get_title()
     assert [text.get_text() for text in ax.get_yticklabels()] == list(row.per_weight)
-
-
-def _texts_of(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Bbox]]:
-    """Every text that is drawn, with its box in pixels: of no tick or legend that is not shown."""
-    found: list[Text] = []
-    draw = Text.draw
-
-    def record(self: Text, *rest: Any, **named: Any) -> None:
-        found.append(self)
-        draw(self, *rest, **named)
-
-    figure.draw_without_rendering()  # everything finds its place
-    with monkeypatch.context() as patched:
-        patched.setattr(Text, "draw", record)
-        figure.draw_without_rendering()
-    shown = [text for text in found if text.get_visible() and text.get_text().strip()]
-    return [(text.get_text(), text.get_window_extent()) for text in shown]
-
-
-def _assert_readable(figure: Figure, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is cut off by the canvas, and nothing is printed over something else."""
-    texts = _texts_of(figure, monkeypatch)
-    assert len(texts) > 5, name
-    canvas = figure.bbox.padded(0.5)
-    for text, box in texts:
-        assert canvas.x0 <= box.x0 <= box.x1 <= canvas.x1, (name, text)
-        assert canvas.y0 <= box.y0 <= box.y1 <= canvas.y1, (name, text)
-    for (one, first), (other, second) in itertools.combinations(texts, 2):
-        common = Bbox.intersection(first, second)
-        assert common is None or min(common.width, common.height) < 1, (name, one, other)
-
-
-@pytest.mark.parametrize("data", ["digits", "fashion-mnist", "cifar10"])
-def test_every_text_of_a_shipped_figure_can_be_read(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    results = load_results(TICKETS / f"results-{data}.json")
-    with styled():
-        for name, figure in compare_figures.compare_figures(results).items():
-            _assert_readable(figure, f"{name}-{data}", monkeypatch)
-
-
-@pytest.mark.parametrize("count", [1, 4])
-def test_long_names_are_wrapped_not_cut(count: int, results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of so many trainings of each kind that differ in their options, in files deep in folders."""
-    options = {"learning-rate": "0.003", "teacher": "yes", "label-smoothing": "0.1"}
-    rows = []
-    for number in range(count):
-        training = TRAINING | (options | {"epochs": str(100 + number)} if number else {})
-        for row in results.rows:
-            name = f"out/{'folder-of-runs/' * 4}{number}/{row.ticket.name}"
-            rows.append(_other(row, name, training=training))
-            if row.ticket.neuron == "relu":
-                rows.append(dataclasses.replace(rows[-1], variant=WIDE_FLITS))
-    with styled():
-        for name, figure in compare_figures.compare_figures(dataclasses.replace(results, rows=tuple(rows))).items():
-            _assert_readable(figure, name, monkeypatch)
-
-
-def test_the_same_ann_on_two_flits_is_one_line_with_both_energies(results: Results) -> None:
-    ann = results.rows[-1]
-    wide = dataclasses.replace(ann, variant=WIDE_FLITS, energy_pj=7e6)
-    figure = compare_figures.ladder(series_of([*results.rows, wide]), results)
-    assert [line.get_linestyle() for line in figure.axes[0].lines].count("--") == 1
-    said = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert "ANN twin, all tokens (97.0 %):\n15 µJ; 8-bit flits: 7 µJ" in said
 
 
 def test_many_series_stay_apart(results: Results) -> None:
