@@ -5,7 +5,7 @@ Names of trainings and tickets may be long: what holds one is wrapped to the roo
 
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,7 +29,7 @@ CAPTIONS = {
     "placed as they are: where pruning many weights saves most; a single one often saves nothing",
 }
 MARKERS = "osD^vPXd"
-DASHES = ("--", ":", "-.")  # of ANN twins
+DASHES: tuple[Literal["--", ":", "-."], ...] = ("--", ":", "-.")  # of ANN twins
 PANELS, PANEL = 3, (2.5, 1.9)  # of the ladder, side by side; inches of each without its title
 NARROW, LEGEND, WIDE = 30, 44, 72  # characters that fit above a panel, in a legend, and above one plot
 LINE = 0.17  # inches of a line in a legend
