@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from .affine import ARITHMETIC, NORMS, affine
+from .affine import ARITHMETIC, affine
 from .places import Places
 from .sites import Site, Sites
-from .values import Value
+from .values import NORMS, Value
 
 Float = Tensor  # float64[channels] or of one element
 _SUM_KEEPS = ARITHMETIC | NORMS | {"mean", "sum"}
@@ -73,6 +73,9 @@ class _Walk:
             return
         self.seen.add(value)
         live = [parent for parent in value.parents if not parent.fixed]
+        if value.note.get("foreign") and any(part.spiking and not is_sum(part, self.sites) for part in live):
+            self.drive.odd.append(value)  # it makes sums of spikes, as a layer does: what made these drives others
+            return
         if pooled:  # sums; a negative factor behind them would make their largest the smallest
             if bool((now.gain <= 0).any()):
                 self.drive.odd.append(value)

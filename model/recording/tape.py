@@ -16,11 +16,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from ...simulator.errors import UserError
+from .contraction import as_linear
 from .known import is_neuron, spikes_of
 from .layout import Layout
-from .values import Sample, Value
+from .values import NORMS, Sample, Value, plain
 
-# Whoever reads here meets a layer of the chip: its operands' values are looked at, and kept if they are spikes.
+# Whoever reads here meets a layer of the chip: its operands' values are looked at, and kept if they are spikes. So are
+# those of operations that nothing is known of.
 READERS = {
     "convolution": (0,),
     "addmm": (1, 2),
@@ -68,7 +70,8 @@ class Tape(TorchDispatchMode):
         self._inside = 0  # known neurons that are running
         self.outputs: list[Value] = []
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            self._of[tensor] = Value("parameter", tuple(tensor.shape), name, tensor=tensor.detach())
+            note = {"trained": isinstance(tensor, nn.Parameter)}
+            self._of[tensor] = Value("parameter", tuple(tensor.shape), name, tensor=tensor.detach(), note=note)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -146,7 +149,7 @@ class Tape(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name in _DECIDES:
             self.refuse_decisions(name, args)
-        self._read(name, args)
+        self._read(func, name, args)
         out = func(*args, **keywords)
         self._note(func, name, args, keywords, out)
         return out
@@ -160,15 +163,16 @@ class Tape(TorchDispatchMode):
                 "or takes it out of torch; what depends on it cannot be traced: make it independent of the data"
             )
 
-    def _read(self, name: str, args: tuple[Any, ...]) -> None:
-        for position in READERS.get(name, ()):
+    def _read(self, func: Any, name: str, args: tuple[Any, ...]) -> None:
+        known = plain(name.removesuffix("_"), func) or name in NORMS
+        for position in READERS.get(name, () if known else range(len(args))):
             operand = args[position] if position < len(args) else None
             if not isinstance(operand, Tensor):
                 continue
             value = self._of.get(operand)
             if value is not None and not value.fixed:
                 value.take(operand)
-                if value.from_input and name not in _AVERAGE:
+                if value.from_input and name in READERS and name not in _AVERAGE:
                     value.tensor = operand.detach()  # the images, whatever was done to them on the way
 
     def _known(self, tensor: Tensor, path: str) -> Value:
@@ -207,7 +211,11 @@ class Tape(TorchDispatchMode):
                 value = Value(
                     "expand", tuple(tensor.shape), path, torch.ops.aten.expand.default, (plain[1], list(tensor.shape))
                 )
-            if short in _SUMS and index == 0:
+            linear = as_linear(value, args, tensor)
+            if linear is not None:
+                self.values.append(linear[0])
+                value = linear[1]
+            elif short in _SUMS and index == 0:
                 value.samples = Sample.of(tensor.detach())
             self._set(tensor, value, bool(written))
         if not tensors and written:

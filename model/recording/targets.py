@@ -5,7 +5,7 @@ import contextlib
 from .context import Context
 from .currents import is_sum
 from .drafts import LayerDraft
-from .fields import NotFollowedError
+from .fields import NotFollowedError, of_chip_alone
 from .pooling import pool_sums
 from .readout import averaged
 from .sites import Site
@@ -21,7 +21,8 @@ def give_targets(context: Context) -> None:
             layer.target = context.streams.holding(frozenset(layer.sites[0].calls))
     for site in context.sites:
         if site.kind == "neuron":
-            context.streams.take(site.calls, site.path)
+            with of_chip_alone():
+                context.streams.take(site.calls, site.path)
     for value in context.tape.outputs:
         _output(context, value)
     for stream in list(found.values()):
