@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_nets import TIMESTEPS, Net, PlainNeuron, exact, linear, spikes, stream_rows
+from small_nets import TIMESTEPS, Folded, Net, PlainNeuron, exact, images, linear, on_grid, spikes, stream_rows
 from sparsespike import UserError, capture, load_chip, simulate
 from sparsespike.model.neuron import LIF
 from torch import Tensor, nn
@@ -144,3 +144,133 @@ def test_preparing_the_input_is_the_hosts_unless_its_weights_were_trained():
     model.shares = nn.Parameter(torch.tensor([0.25, 0.5, 0.25]))
     with pytest.raises(UserError, match="weights that are multiplied and then summed"):
         capture(model, still)
+
+
+UNDRIVEN = {
+    "spikes": lambda y: 1.5 * y,
+    "the sum of spikes": lambda y: y.unflatten(-1, (2, 3)).sum(-1),
+}
+
+
+@pytest.mark.parametrize("what", UNDRIVEN)
+def test_neurons_without_a_layer_are_named(what):
+    def run(self, x):
+        return self.end(UNDRIVEN[what](self.fire(self.first(x))))
+
+    model, inputs = Net(run, first=linear(INPUTS, MIDDLE), fire=LIF(), end=LIF()), given("end")
+    with pytest.raises(UserError, match=f"neurons that read {what} without weights in 'end'"):
+        capture(model, inputs)
+    trace = capture(model, inputs, unsupported="host")
+    assert [layer.name for layer in trace.layers] == ["first"]
+    assert trace.host[0].name == "end"
+
+
+def test_the_second_of_the_tensors_that_a_model_returns_counts_too():
+    def run(self, x):
+        fired = self.fire(self.first(x))
+        return fired, {"more": self.end(torch.baddbmm(self.zero, fired, self.w.t().expand(TIMESTEPS, MIDDLE, OUTPUTS)))}
+
+    model = Net(run, first=linear(INPUTS, MIDDLE), fire=LIF(), end=PlainNeuron())
+    model.w, model.zero = nn.Parameter(linear(MIDDLE, OUTPUTS, 3).weight.data), torch.zeros(1, 1, OUTPUTS)
+    with pytest.raises(UserError, match="batched products with fixed matrices"):
+        capture(model, given("end"))
+
+
+# --- softmax attention, activations and norms: named, and the host's
+
+
+def softmax_attention(self, x):
+    """x: [T, B, tokens, INPUTS]; two heads of 3 channels."""
+    q, k, v = (self.fires[part](self.parts[part](x)).unflatten(-1, (2, 3)).transpose(2, 3) for part in range(3))
+    mixed = (4 * torch.softmax(q @ k.mT, -1) @ v).transpose(2, 3).flatten(3)
+    return self.end(self.last(self.middle(mixed) if self.spiking else mixed))
+
+
+@pytest.mark.parametrize("neuron", [LIF, PlainNeuron], ids=["known", "unknown"])
+@pytest.mark.parametrize("spiking", [True, False], ids=["neurons behind", "a layer behind"])
+def test_softmax_attention_is_named_and_the_hosts(spiking, neuron):
+    model = Net(softmax_attention, last=linear(MIDDLE, OUTPUTS, 2), middle=neuron(), end=neuron())
+    model.parts = nn.ModuleList([linear(INPUTS, MIDDLE, seed) for seed in (4, 5, 6)])
+    model.fires, model.spiking = nn.ModuleList([neuron() for _ in range(3)]), spiking
+    model.eval()
+    inputs, tokens = spikes(TIMESTEPS, 2, 7, INPUTS), 7
+    with pytest.raises(UserError, match=r"no counterpart for softmax in '.root.'.*or say unsupported='host'"):
+        capture(model, inputs)
+    trace = capture(model, inputs, unsupported="host")
+    work = {entry.operation: entry.operations for entry in trace.host}
+    assert work["softmax"] == TIMESTEPS * 2 * tokens * tokens
+    assert work["a product of two activations"] == 2 * TIMESTEPS * tokens * tokens * MIDDLE
+    assert [layer.name for layer in trace.layers] == ["parts.0", "parts.1", "parts.2"] + ["last"] * spiking
+    with torch.no_grad():
+        for part in range(3):
+            own = model.fires[part](model.parts[part](inputs)).permute(1, 0, 2, 3).to(torch.uint8).numpy()
+            assert np.array_equal(stream_rows(trace, trace.layers[part].target), own)
+    if spiking:
+        read: list[Tensor] = []
+        model.last.register_forward_pre_hook(lambda module, operands: read.append(operands[0].clone()))
+        with torch.no_grad():
+            model(inputs)
+        own = read[0].permute(1, 0, 2, 3).to(torch.uint8).numpy()
+        assert own.any()
+        assert np.array_equal(stream_rows(trace, trace.layers[3].source), own)
+
+
+BETWEEN = {
+    "the activation gelu": nn.GELU(),
+    "normalisation by statistics of the data itself": nn.InstanceNorm2d(6),
+    "group normalisation": nn.GroupNorm(2, 6),
+}
+
+
+@pytest.mark.parametrize("neuron", [LIF, PlainNeuron], ids=["known", "unknown"])
+@pytest.mark.parametrize("name", BETWEEN)
+def test_what_lies_between_sums_and_neurons_is_named_and_the_layer_stays(name, neuron):
+    model = nn.Sequential(
+        *(Folded(on_grid(nn.Conv2d(2, 6, 3, padding=1), 1), BETWEEN[name]), neuron()),
+        *(Folded(on_grid(nn.Conv2d(6, 4, 3), 2)), neuron()),
+    ).eval()
+    with pytest.raises(UserError, match=rf"no counterpart for {name} in '0.inner.1'; take"):
+        capture(model, images(2))
+    trace = capture(model, images(2), unsupported="host")
+    assert [(work.name, work.operation) for work in trace.host] == [("0.inner.1", name)]
+    assert trace.host[0].operations == TIMESTEPS * 6 * 10 * 8
+    assert [layer.name for layer in trace.layers] == ["0.inner.0", "2.inner.0"]
+
+
+def test_a_layer_that_is_run_twice_is_called_that():
+    def run(self, x):
+        self.fire(self.first(x))
+        return self.end(self.last(self.fire(self.first(x))))
+
+    model = Net(run, first=linear(INPUTS, MIDDLE), last=linear(MIDDLE, 4, 2), fire=PlainNeuron(), end=PlainNeuron())
+    with pytest.raises(UserError, match="a layer that is run 2 times on the same spikes in 'first'"):
+        capture(model, given("end"))
+
+
+# --- what cannot be followed is called by its name, and that the host is no way out is said
+
+LOST = {
+    r"interpolation \(F.interpolate\)": lambda y: F.interpolate(y, scale_factor=2),
+    "pixel_shuffle": lambda y: F.pixel_shuffle(y[:, :4].repeat(1, 6, 1, 1), 2),
+    "unfold": lambda y: F.unfold(y, 3, padding=1).unflatten(2, y.shape[2:])[:, :6],
+    "padding_mode='reflect'": lambda y: F.pad(y, (1, 1, 1, 1), mode="reflect"),
+    r"written part by part \(padding_mode='circular'": lambda y: F.pad(y, (1, 1, 1, 1), mode="circular"),
+    r"a padding of its own \(F.pad\)": lambda y: F.pad(y.unflatten(0, (TIMESTEPS, 2)), (1, 1, 1, 1)).flatten(0, 1),
+    r"a slice \(a crop\)": lambda y: y[..., 1:-1, 1:-1],
+    r"cat \(of shifted": lambda y: torch.cat([torch.zeros_like(y[:2]), y[:-2]]),
+}
+
+
+@pytest.mark.parametrize("unsupported", ["refuse", "host"])
+@pytest.mark.parametrize("name", LOST)
+def test_what_cannot_be_followed_is_called_by_its_name(name, unsupported):
+    def run(self, x):
+        first = self.fire(self.first(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
+        return self.end(self.last(LOST[name](first.flatten(0, 1))).unflatten(0, x.shape[:2]))
+
+    convs = {"first": on_grid(nn.Conv2d(2, 6, 3), 1), "last": on_grid(nn.Conv2d(6, 4, 3), 2)}
+    model = Net(run, **convs, fire=PlainNeuron(), end=PlainNeuron())
+    said = rf"module '.root.': behind .*{name}.*|no counterpart for {name} in '.root.'.*"
+    with pytest.raises(UserError, match=rf"({said})unsupported='host' does not help") as caught:
+        capture(model, images(2), unsupported=unsupported)
+    assert re.search("take (it|them) out of the model", str(caught.value))

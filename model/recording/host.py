@@ -22,7 +22,7 @@ _NAMES = {
     "lstm": "recurrence",
     "gru": "recurrence",
     "_cdist_forward": "distances",
-    **{op: f"{op}, an activation that is no neuron," for op in ("gelu", "silu", "mish", "hardswish", "elu")},
+    **{op: f"the activation {op}" for op in ("gelu", "silu", "mish", "hardswish", "elu")},
     "topk": "choice of the largest",
     "sort": "sorting",
 }

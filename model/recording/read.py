@@ -14,7 +14,7 @@ from .sites import Sites
 from .streams import Streams
 from .synapses import read_synapse
 from .tape import Tape
-from .targets import give_targets
+from .targets import give_targets, name_undriven
 from .unmapped import unmapped
 from .values import Value
 
@@ -57,16 +57,18 @@ def _layers(context: Context) -> None:
     for stream in context.streams.found.values():
         if stream.made_by is not None and stream.made_by.kind == "mask" and stream.made_by not in context.products:
             context.foreign("a product of two activations", *stream.made_by.calls)
+    name_undriven(context)
     give_head(context)
 
 
 def _read_by_host(context: Context, entry: Foreign) -> None:
     """Spikes that the host reads are a stream like those that a layer reads: whoever makes them is a layer."""
-    operands: dict[tuple[str, int], list[Value]] = {}
+    operands: dict[tuple[object, ...], list[Value]] = {}  # of several places in a module each on its own
     for call in entry.calls:
-        if context.sites.of(call) is None:
+        site = context.sites.of(call)
+        if site is None or site.kind == "product":  # of others the reader has taken them
             for position, parent in enumerate(call.parents):
-                operands.setdefault((call.op, position), []).append(parent)
+                operands.setdefault((call.op, position, context.sites.anchor(parent)), []).append(parent)
     for values in operands.values():
         if all(value.spiking and not value.from_input and not is_sum(value, context.sites) for value in values):
             with contextlib.suppress(NotFollowedError):  # then nothing but the host can make them, either

@@ -57,7 +57,8 @@ _DECIDES = frozenset({"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "
 class Tape(TorchDispatchMode):
     """A recording of one run.
 
-    values: in the order of their making, those that compute something.  outputs: what the model returned.
+    values: in the order of their making, those that compute something.  outputs: what the model returned, of several
+    tensors the first; returned: all of them.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -69,6 +70,7 @@ class Tape(TorchDispatchMode):
         self._model = model
         self._inside = 0  # known neurons that are running
         self.outputs: list[Value] = []
+        self.returned: list[Value] = []
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             note = {"trained": isinstance(tensor, nn.Parameter)}
             self._of[tensor] = Value("parameter", tuple(tensor.shape), name, tensor=tensor.detach(), note=note)
@@ -90,6 +92,10 @@ class Tape(TorchDispatchMode):
 
     def output(self, returned: Any) -> None:
         """Note what the model returned, of tuples, lists and dicts the first tensor; spikes in it are kept."""
+        for part in _tensors(returned):
+            if (value := self._of.get(part)) is not None:
+                value.take(part)
+                self.returned.append(value)
         while isinstance(returned, (tuple, list, dict)) and returned:
             returned = next(iter(returned.values())) if isinstance(returned, dict) else returned[0]
         value = self._of.get(returned) if isinstance(returned, Tensor) else None
@@ -264,6 +270,14 @@ class _Leaving(TorchFunctionMode):
         if func in _LEAVE:
             self._tape.refuse_decisions(func.__name__, args)
         return func(*args, **dict(kwargs or {}))
+
+
+def _tensors(item: Any) -> Iterator[Tensor]:
+    if isinstance(item, Tensor):
+        yield item
+    elif isinstance(item, (tuple, list, dict)):
+        for part in item.values() if isinstance(item, dict) else item:
+            yield from _tensors(part)
 
 
 def first_of(module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Tensor:

@@ -19,6 +19,9 @@ from .values import NORMS, Value, evaluate, plain, replaced
 _UNDERSTOOD = NORMS | {"sum", "mean", "max_pool2d_with_indices"}
 # What a vote behind the last spikes is made of: the host's, not counted
 _CHOICES = frozenset({"argmax", "argmin", "max", "min", "amax", "amin", "topk", "sort", "argsort"})
+# Elementwise operations that give fixed numbers the say of live ones, and those behind which a spike is a spike
+_WEIGHS = frozenset({"mul", "div", "where", "addcmul", "addcdiv", "lerp", "masked_fill"})
+_DECIDES = frozenset({"ge", "gt", "le", "lt", "eq", "ne", "heaviside", "sign", "round", "floor", "ceil"})
 
 
 def unmapped(tape: Tape, sites: Sites) -> Iterator[tuple[str, Value]]:
@@ -55,7 +58,7 @@ class _Reach:
     """What the layers, neurons and outputs of a recording depend on."""
 
     def __init__(self, tape: Tape, sites: Sites) -> None:
-        last = tape.outputs or tape.values
+        last = tape.returned or tape.values
         inner = [parent for site in sites for call in site.calls for parent in call.parents]
         self._layers = _ancestors(inner)
         self._spikes = _ancestors([value for value in last if value.content == "binary"])
@@ -108,13 +111,13 @@ def _weighted(total: Value) -> Value | None:
         live = [parent for parent in value.parents if not parent.fixed]
         if len(live) != 1:
             return None
-        if value.op in ("mul", "div") and not value.identity and (factors := _factors(value)) is not None:
+        if value.op in _WEIGHS and not value.identity and (factors := _factors(value)) is not None:
             for step in reversed(steps):
                 factors = step.function(*replaced(step.arguments, _Fill(factors)), **step.keywords)
             return value if _differ(factors, total) else None
-        if not value.moves or value.function is None:
+        if value.op in _DECIDES or not plain(value.op, value.function) or (value.moves and value.function is None):
             return None
-        if not value.identity:
+        if value.moves and not value.identity:
             steps.append(value)
         value = live[0]
 
@@ -131,10 +134,8 @@ class _Fill:
 
 def _factors(value: Value) -> Tensor | None:
     """What each element of a product's live operand is multiplied by; None where it is one number for all."""
-    numbers = [evaluate(part) for part in value.parents if part.fixed]
-    if not numbers or numbers[0].numel() == 1:
-        return None
-    return numbers[0].expand(value.shape)
+    numbers = [part for part in map(evaluate, (part for part in value.parents if part.fixed)) if part.numel() > 1]
+    return numbers[0].expand(value.shape) if numbers else None
 
 
 def _differ(factors: Tensor, total: Value) -> bool:
