@@ -261,6 +261,18 @@ LOST = {
 }
 
 
+@pytest.mark.parametrize("place", ["end", "middle"])
+def test_recurrent_modules_are_named_as_a_whole(place):
+    def run(self, x):
+        sums = self.memory(self.fire(self.first(x)))[0]
+        return self.end(self.last(self.fire(sums))) if place == "middle" else sums
+
+    layers = {"first": linear(INPUTS, MIDDLE), "memory": nn.GRU(MIDDLE, MIDDLE), "last": linear(MIDDLE, OUTPUTS, 2)}
+    model = Net(run, **layers, fire=PlainNeuron(), end=PlainNeuron())
+    with pytest.raises(UserError, match=r"recurrence \(GRU\) in 'memory'"):
+        capture(model, given("end"))
+
+
 @pytest.mark.parametrize("unsupported", ["refuse", "host"])
 @pytest.mark.parametrize("name", LOST)
 def test_what_cannot_be_followed_is_called_by_its_name(name, unsupported):

@@ -58,7 +58,9 @@ class Foreign:
     def work(self, images: int) -> HostWork:
         """How much of it there is per image: multiply-accumulates of products, else elements that are made."""
         elements = sum(_size(call) for call in self.calls)
-        weighted = self.calls[0].op == "mul"  # which a sum follows, an addition for every product
+        weighted = self.calls[0].op == "mul" and any(
+            part.fixed for part in self.calls[0].parents
+        )  # which a sum follows, an addition for every product
         product = self.calls[0].op in _PRODUCTS
         operations = sum(_size(call) * _depth(call) for call in self.calls) if product else elements
         read = sum(_size(parent) for call in self.calls for parent in call.parents if not parent.fixed)
@@ -81,7 +83,8 @@ def called(value: Value) -> str:
 
 def remedy(value: Value) -> str:
     """What a user can do to have an operation mapped, in a word; "" where there is nothing but to take it out."""
-    return "of one matrix for all rows, write it as F.linear" if value.op in _LINEAR else ""
+    weighted = value.op in _LINEAR and any(part.fixed for part in value.parents)
+    return "of one matrix for all rows, write it as F.linear" if weighted else ""
 
 
 def foreign_name(value: Value) -> str | None:
@@ -89,7 +92,7 @@ def foreign_name(value: Value) -> str | None:
     space = getattr(value.function, "namespace", "aten")
     if space not in ("aten", "prims", "prim"):
         return f"the custom operation {space}::{value.op}"
-    return _NAMES.get(value.op)
+    return value.note.get("inside") or _NAMES.get(value.op)
 
 
 def _size(value: Value) -> int:

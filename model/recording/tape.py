@@ -68,6 +68,11 @@ class Tape(TorchDispatchMode):
         self._bases: dict[int, Any] = {}
         self._paths = [""]
         self._model = model
+        self._recurrent = {
+            name: f"recurrence ({type(module).__name__})"
+            for name, module in model.named_modules()
+            if isinstance(module, nn.RNNBase | nn.RNNCellBase)
+        }
         self._inside = 0  # known neurons that are running
         self.outputs: list[Value] = []
         self.returned: list[Value] = []
@@ -231,6 +236,8 @@ class Tape(TorchDispatchMode):
 
     def _set(self, tensor: Tensor, value: Value, in_place: bool) -> None:
         storage = tensor.untyped_storage()._cdata
+        if value.path in self._recurrent:
+            value.note["inside"] = self._recurrent[value.path]
         if not value.moves:
             self.values.append(value)
         if in_place:
@@ -247,7 +254,8 @@ class Tape(TorchDispatchMode):
         old, view = self._of.get(base), self._of.get(tensor)
         if old is None or view is None:
             return
-        self._of[base] = Value("write", tuple(base.shape), value.path, arguments=(old, view, value))
+        inside = {name: value.note[name] for name in ("inside",) if name in value.note}
+        self._of[base] = Value("write", tuple(base.shape), value.path, arguments=(old, view, value), note=inside)
 
     def _plain(self, item: Any, path: str) -> Any:
         if isinstance(item, Tensor):

@@ -106,13 +106,15 @@ def trained(value: Value) -> bool:
 
 def _weighted(total: Value) -> Value | None:
     """The multiplication with factors that differ along the axes that a sum is over: a product with weights."""
-    value, steps = total.parents[0], []
+    value: Value = total.parents[0]
+    steps: list[Value] = []
     while True:
         live = [parent for parent in value.parents if not parent.fixed]
         if len(live) != 1:
             return None
         if value.op in _WEIGHS and not value.identity and (factors := _factors(value)) is not None:
             for step in reversed(steps):
+                assert step.function is not None
                 factors = step.function(*replaced(step.arguments, _Fill(factors)), **step.keywords)
             return value if _differ(factors, total) else None
         if value.op in _DECIDES or not plain(value.op, value.function) or (value.moves and value.function is None):
