@@ -58,9 +58,8 @@ class Foreign:
     def work(self, images: int) -> HostWork:
         """How much of it there is per image: multiply-accumulates of products, else elements that are made."""
         elements = sum(_size(call) for call in self.calls)
-        weighted = self.calls[0].op == "mul" and any(
-            part.fixed for part in self.calls[0].parents
-        )  # which a sum follows, an addition for every product
+        first = self.calls[0]  # of factors that are summed up the multiplication: an addition follows each
+        weighted = first.op == "mul" and any(part.fixed for part in first.parents)
         product = self.calls[0].op in _PRODUCTS
         operations = sum(_size(call) * _depth(call) for call in self.calls) if product else elements
         read = sum(_size(parent) for call in self.calls for parent in call.parents if not parent.fixed)
