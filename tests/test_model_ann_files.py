@@ -67,4 +67,4 @@ def test_the_widest_ranges_that_are_accepted_run_without_a_warning(scale):
         ranges = {name: values[index % len(values)] for index, name in enumerate(names)}
         hidden = (0.0,) * len(ticket.calibration.hidden_max)
         calibration = dataclasses.replace(ticket.calibration, hidden_max=hidden, ranges=ranges)
-        trace_of(dataclasses.replace(ticket, calibration=calibration), images_for(TINY, 2))
+        assert trace_of(dataclasses.replace(ticket, calibration=calibration), images_for(TINY, 2)).images == 2
