@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..simulator.errors import UserError, nearest
-from ..simulator.files import parse_toml
+from ..simulator.files import parse_toml, read_text
 from ..simulator.hardware import Chip, chip_keys, load_chip
 
 KEYS = ("chip", "energy", "images", "traces", "axes")
@@ -93,10 +93,7 @@ def _read(source: str | Path) -> tuple[str, str]:
     path = Path(source)
     if path.suffix != ".toml" and not path.exists():
         raise UserError(f"no space {name!r}; {nearest(name, space_names())} Or give a .toml file.")
-    try:
-        return path.read_text("utf-8"), name
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{name}: cannot be read ({type(error).__name__})") from None
+    return read_text(path, "space"), name
 
 
 def _dotted(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

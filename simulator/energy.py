@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from .activity import Action, Activity
 from .errors import UserError, nearest
-from .files import parse_toml
+from .files import parse_toml, read_text
 from .hardware import Chip
 from .layers import DECAY_BITS
 from .sram import FEATURE_WORD_BITS, OPERAND_WORD_BITS, SELECTOR_WORD_BITS, SPIKE_WORD_BITS, macro_costs
@@ -204,10 +204,7 @@ def load_energy_table(source: str | Path) -> EnergyTable:
         path = Path(source)
         if path.suffix != ".toml" and not path.exists():
             raise UserError(f"no energy table {name!r}; {nearest(name, energy_names())} Or give a .toml file.")
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{name}: cannot be read ({error.__class__.__name__})") from None
+        text = read_text(path, "table")
     try:
         data = parse_toml(text, name)
         return EnergyTable.model_validate(data | {"sha256": hashlib.sha256(text.encode()).hexdigest()})

@@ -66,13 +66,15 @@ def parse_toml(text: str, where: str | Path) -> dict[str, Any]:
 
 
 def read_toml(path: str | Path, kind: str) -> dict[str, Any]:
-    """The tables of a TOML file; `kind` says in errors what the file is.
+    """The tables of a TOML file. Raises UserError as `read_text`, and where it is no TOML."""
+    return parse_toml(read_text(path, kind), path)
 
-    Raises UserError where it is missing, a folder, cannot be read, or is no TOML.
-    """
+
+def read_text(path: str | Path, kind: str) -> str:
+    """A text file; `kind` says in errors what it is. Raises UserError where it is missing, a folder, or unreadable."""
     path = Path(path)
     try:
-        text = path.read_text("utf-8")
+        return path.read_text("utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -81,7 +83,6 @@ def read_toml(path: str | Path, kind: str) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read as a text file") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    return parse_toml(text, path)
 
 
 def need_texts(item: Any, what: str) -> None:

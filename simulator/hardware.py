@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from .errors import UserError, nearest
-from .files import parse_toml
+from .files import parse_toml, read_text
 from .validation import Part, sentences, walk_fields
 
 Count = Annotated[int, Field(ge=1, le=65536)]
@@ -269,10 +269,7 @@ def chip_text(source: str | Path) -> tuple[str, str]:
     path = Path(source)
     if path.suffix != ".toml" and not path.exists():
         raise UserError(f"no chip {name!r}; {nearest(name, chip_names())} Or give a .toml file.")
-    try:
-        return path.read_text("utf-8"), name
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{name}: cannot be read ({error.__class__.__name__})") from None
+    return read_text(path, "chip"), name
 
 
 def _build(data: Any, where: str, faults: Sequence[str]) -> Chip:

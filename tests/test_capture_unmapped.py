@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_nets import TIMESTEPS, Folded, Net, PlainNeuron, exact, images, linear, on_grid, spikes, stream_rows
+from small_nets import (
+    TIMESTEPS,
+    Folded,
+    Net,
+    PlainNeuron,
+    exact,
+    images,
+    linear,
+    on_grid,
+    rows_read,
+    spikes,
+    stream_rows,
+)
 from sparsespike import UserError, capture, load_chip, simulate
 from sparsespike.model.neuron import LIF
 from torch import Tensor, nn
@@ -206,11 +218,7 @@ def test_softmax_attention_is_named_and_the_hosts(spiking, neuron):
             own = model.fires[part](model.parts[part](inputs)).permute(1, 0, 2, 3).to(torch.uint8).numpy()
             assert np.array_equal(stream_rows(trace, trace.layers[part].target), own)
     if spiking:
-        read: list[Tensor] = []
-        model.last.register_forward_pre_hook(lambda module, operands: read.append(operands[0].clone()))
-        with torch.no_grad():
-            model(inputs)
-        own = read[0].permute(1, 0, 2, 3).to(torch.uint8).numpy()
+        own = rows_read(model, model.last, inputs)
         assert own.any()
         assert np.array_equal(stream_rows(trace, trace.layers[3].source), own)
 

@@ -225,7 +225,9 @@ def formula(series: Sequence[Series], results: Results, ax: Axes) -> None:
     for number, one in enumerate(series):
         rows = [row for step in one.steps for row in step.rows]
         ann = one.ticket.neuron == "relu"
-        star = {"color": INK, "marker": "*", "s": 110, "facecolor": "white" if one.steps[0].rows[0].variant else INK}
+        shape = "*" if one.ticket.keep == 1 else "P"
+        star: dict[str, Any] = {"color": INK, "marker": shape, "s": 110 if shape == "*" else 60}
+        star["facecolor"] = "white" if one.steps[0].rows[0].variant else INK
         look: dict[str, Any] = star if ann else _look(number) | {"s": 20}
         x = [row.formula_pj / 1e6 for row in rows]
         ax.vlines(x, *_bands(rows), color=GREY, linewidth=0.6, alpha=0.35, zorder=1)

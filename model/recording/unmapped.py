@@ -21,7 +21,7 @@ _UNDERSTOOD = NORMS | {"sum", "mean", "max_pool2d_with_indices"}
 _CHOICES = frozenset({"argmax", "argmin", "max", "min", "amax", "amin", "topk", "sort", "argsort"})
 # Elementwise operations that give fixed numbers the say of live ones, and those behind which a spike is a spike
 _WEIGHS = frozenset({"mul", "div", "where", "addcmul", "addcdiv", "lerp", "masked_fill"})
-_DECIDES = frozenset({"ge", "gt", "le", "lt", "eq", "ne", "heaviside", "sign", "round", "floor", "ceil"})
+_THRESHOLDS = frozenset({"ge", "gt", "le", "lt", "eq", "ne", "heaviside", "sign", "round", "floor", "ceil"})
 
 
 def unmapped(tape: Tape, sites: Sites) -> Iterator[tuple[str, Value]]:
@@ -117,7 +117,7 @@ def _weighted(total: Value) -> Value | None:
                 assert step.function is not None
                 factors = step.function(*replaced(step.arguments, _Fill(factors)), **step.keywords)
             return value if _differ(factors, total) else None
-        if value.op in _DECIDES or not plain(value.op, value.function) or (value.moves and value.function is None):
+        if value.op in _THRESHOLDS or not plain(value.op, value.function) or (value.moves and value.function is None):
             return None
         if value.moves and not value.identity:
             steps.append(value)
