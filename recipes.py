@@ -22,14 +22,14 @@ from .analysis.compare.rows import (
 from .analysis.compare.table import full_table
 from .analysis.console import progress, show
 from .analysis.gallery import Gallery, write_demo
-from .analysis.inspection import NEURONS, provenance_table, trace_table
+from .analysis.inspection import NEURONS, provenance_view, trace_table
 from .analysis.parallel import check_jobs
 from .analysis.reprice_view import reprice_tables
 from .analysis.results import front_table, read_rows
 from .analysis.run_cache import Task, code_digest, run_tasks
 from .analysis.space import load_space
 from .analysis.sweep import Outcome, program_version, run_sweep
-from .analysis.tables import Table, percent, si
+from .analysis.tables import Table, percent_pruned, si
 from .analysis.views import summary_table, verified_line
 from .simulator.energy import load_energy_table
 from .simulator.errors import UserError
@@ -306,7 +306,7 @@ def import_spikes(file: str | Path, geometry: str | Path, out: str | Path) -> No
     with progress(f"importing {Path(file).name}"):
         trace = foreign_trace(file, geometry)
         save_trace(trace, out)
-    show(trace_table(Path(out), trace), provenance_table(trace.provenance))
+    show(trace_table(Path(out), trace), *provenance_view(trace.provenance))
 
 
 def sweep(space: str, traces: Sequence[str], out: str | Path, jobs: int) -> None:
@@ -359,12 +359,12 @@ def inspect(file: str | Path) -> None:
     kind = kind_of(path)
     if kind == "trace":
         trace = load_trace(path)
-        show(trace_table(path, trace), provenance_table(trace.provenance))
+        show(trace_table(path, trace), *provenance_view(trace.provenance))
     elif kind == "ticket":
         from .model.ticket import load_ticket
 
         ticket = load_ticket(path)
-        show(_ticket_table(path, ticket), provenance_table(ticket.provenance))
+        show(_ticket_table(path, ticket), *provenance_view(ticket.provenance))
     elif kind == "comparison":
         show(full_table(load_results(path)))
     elif kind == "results":
@@ -373,19 +373,20 @@ def inspect(file: str | Path) -> None:
         from .simulator.report_file import load_report
 
         report = load_report(path)
-        show(summary_table({report["chip"]: report}, f"report {path.name}"), provenance_table(report["provenance"]))
+        summary = summary_table({report["chip"]: report}, f"report {path.name}")
+        show(summary, *provenance_view(report["provenance"]))
 
 
 def _ticket_table(path: Path, ticket: "Ticket") -> Table:
     """What is in a ticket, in one column."""
     from .model.counting import macs, parameters, sparsity
 
-    paper = sparsity(ticket.config, ticket.zeros, paper_counting=True)
+    of_all = percent_pruned(sparsity(ticket.config, ticket.zeros, paper_counting=True).of_all)
     rows = {
         "neurons": NEURONS[ticket.config.neuron],
         "parameters": f"{parameters(ticket.config):,}",
-        "weights pruned": f"{ticket.zeros:,} of {ticket.prunable:,} ({percent(ticket.sparsity)})",
-        "of all parameters": f"{percent(ticket.sparsity_all)} ({percent(paper.of_all)} as the paper counts)",
+        "weights pruned": f"{ticket.zeros:,} of {ticket.prunable:,} ({percent_pruned(ticket.sparsity)})",
+        "of all parameters": f"{percent_pruned(ticket.sparsity_all)} ({of_all} as the paper counts)",
         "dense operations per image": f"{si(macs(ticket.config), 'MACs')} (T x MACs, the paper's way)",
         "tokens per block": "/".join(map(str, ticket.kept_tokens)),
         "selector": ticket.config.selector,

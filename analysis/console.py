@@ -33,7 +33,7 @@ def show(*parts: Table | str) -> None:
     console = _console()
     for part in parts:
         if isinstance(part, str):
-            console.print(escape(part), highlight=False, soft_wrap=True)
+            console.print(Text(part), soft_wrap=True)  # one line stays one, whatever is in it
             continue
         rich = _rich(part)
         (console if console.is_terminal else _pipe(max(PIPE_WIDTH, _width(rich)))).print(rich)

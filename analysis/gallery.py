@@ -15,7 +15,7 @@ from .page import Picture, Section, write_page
 from .results import effects_figure, scatter_figure
 from .store import Row
 from .style import blank, save, styled
-from .tables import Table
+from .tables import Table, percent_pruned
 from .views import Report, cause_table, component_table, images_of, layer_table, layers_of, per_image, verified_line
 
 TOKEN_IMAGES = 6
@@ -125,7 +125,7 @@ def _lead(gallery: Gallery) -> str:
     kept = "/".join(str(layer.keep) for layer in gallery.trace.layers if isinstance(layer, Select))
     survived = int(gallery.trace.provenance.get("weights_survived", 0))
     prunable = int(gallery.trace.provenance.get("weights_prunable", 0))
-    pruned = f"{100 * (1 - survived / prunable):.1f} % of its weights pruned and " if prunable else ""
+    pruned = f"{percent_pruned(1 - survived / prunable)} of its weights pruned and " if prunable else ""
     return (
         f"A trained spiking transformer, with {pruned}its tokens cut to {kept}, sees {images} real images of "
         "handwritten digits that it was not trained on. Its spikes are replayed, one by one, through simulated "

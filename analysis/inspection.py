@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ..simulator.trace import Trace
-from .tables import Table, percent
+from .tables import Table, percent, percent_pruned
 from .views import host_line, level_line
 
 NEURONS = {"lif": "spiking", "relu": "ReLU, 8 bits"}
+LONGEST_CELL = 64  # of provenance, in characters: a checksum
 
 
 def trace_table(path: Path, trace: Trace) -> Table:
@@ -16,13 +17,14 @@ def trace_table(path: Path, trace: Trace) -> Table:
     events = [stream.events for stream in trace.streams.values() if stream.events is not None]
     weights = [layer.weights for layer in trace.layers if hasattr(layer, "weights")]
     nonzeros, size = sum(w.nonzeros for w in weights), sum(w.size for w in weights)
+    pruned = f" ({percent_pruned(1 - nonzeros / size)} pruned)" if size else ""
     rows = {
         "images": f"{trace.images:,}",
         "layers": f"{len(trace.layers)}",
         "neurons": NEURONS[trace.numerics.neuron],
         "timesteps": f"{trace.numerics.timesteps}",
         "spikes": f"{sum(len(event.channels) for event in events):,}",
-        "weights left": f"{nonzeros:,} of {size:,} ({percent(nonzeros / max(1, size))})",
+        "weights left": f"{nonzeros:,} of {size:,}{pruned}",
         "tokens kept": "/".join(str(kept.shape[1]) for kept in trace.kept) or "all",
         "accuracy": percent(trace.accuracy()),
         "level": trace.level,
@@ -32,8 +34,9 @@ def trace_table(path: Path, trace: Trace) -> Table:
     return Table(f"trace {path.name}", ("what", "value"), tuple(rows.items()), "\n".join(filter(None, notes)))
 
 
-def provenance_table(record: Mapping[str, Any]) -> Table:
-    """Where a file comes from, long values cut."""
+def provenance_view(record: Mapping[str, Any]) -> tuple[Table | str, ...]:
+    """Where a file comes from: a table, and below it values too long for a cell, a command say, to be copied whole."""
     plain = {key: str(value) for key, value in record.items() if not isinstance(value, Mapping)}
-    rows = tuple((key, text if len(text) <= 100 else f"{text[:97]}...") for key, text in plain.items())
-    return Table("Provenance", ("what", "value"), rows)
+    short = tuple((key, text) for key, text in plain.items() if len(text) <= LONGEST_CELL)
+    lines = [f"{key}:\n{text}\n" for key, text in plain.items() if len(text) > LONGEST_CELL]
+    return Table("Provenance", ("what", "value"), short), *lines

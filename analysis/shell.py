@@ -63,7 +63,7 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
             raise UserError(f"--set {setting}: must be KEY=VALUE, e.g. --set core.lanes=32")
         try:
             values[key] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):  # also what nests too deeply, or has thousands of digits
             values[key] = text
     return values
 

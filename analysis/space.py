@@ -1,7 +1,6 @@
 """A design space: a base chip and axes of values, read from TOML; its grid is the list of chips to simulate."""
 
 import itertools
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..simulator.errors import UserError, nearest
+from ..simulator.files import parse_toml, read_text
 from ..simulator.hardware import Chip, chip_keys, load_chip
 
 KEYS = ("chip", "energy", "images", "traces", "axes")
@@ -67,10 +67,7 @@ def load_space(source: str | Path) -> Space:
     wrong types, and values that give a possible chip in no combination.
     """
     text, where = _read(source)
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{where}: not valid TOML: {error}") from None
+    data = parse_toml(text, where)
     faults = _faults(data)
     if faults:
         raise UserError(f"{where}: " + "; ".join(faults))
@@ -96,10 +93,7 @@ def _read(source: str | Path) -> tuple[str, str]:
     path = Path(source)
     if path.suffix != ".toml" and not path.exists():
         raise UserError(f"no space {name!r}; {nearest(name, space_names())} Or give a .toml file.")
-    try:
-        return path.read_text("utf-8"), name
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{name}: cannot be read ({type(error).__name__})") from None
+    return read_text(path, "space"), name
 
 
 def _dotted(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -66,3 +66,14 @@ def kib(count: float) -> str:
 def percent(share: float | None, digits: int = 1) -> str:
     """A share as a percentage; a dash where there is none."""
     return "-" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def percent_pruned(share: float) -> str:
+    """A share of weights that are gone as a percentage with two decimals, wherever one is shown.
+
+    Rounded, but never up to a whole percent: what is below 90 % does not read as 90.00 %.
+    """
+    hundredths = round(1e4 * share)
+    if hundredths % 100 == 0 and hundredths - 1e4 * share > 1e-8:  # a double's own error is 1e-12
+        hundredths -= 1
+    return f"{hundredths / 100:.2f} %"

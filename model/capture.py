@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,15 +15,15 @@ from .recording.drafts import Reading
 from .recording.exact import UnlikeError, derive
 from .recording.exact_trace import exact
 from .recording.fields import NotFollowedError
+from .recording.host import Foreign, called, remedy
 from .recording.known import remembers
 from .recording.layout import input_layout
 from .recording.own import own_trace
-from .recording.places import Places
 from .recording.read import read
-from .recording.sites import Sites
 from .recording.states import called_stepwise, states_kept
 from .recording.tape import Tape
 from .recording.trace import replay
+from .recording.values import Value
 from .spikformer import Spikformer
 
 Unsupported = Literal["refuse", "host"]
@@ -61,6 +61,8 @@ def capture(
     Raises UserError where the model or the inputs cannot be used, naming the module.
     """
     _check(model, inputs, time_axis, unsupported, level)
+    if step_by_step is not None and not isinstance(step_by_step, bool):
+        raise UserError(f"step_by_step = {step_by_step!r}, needs True, False or None")
     images = inputs.shape[1 if time_axis is not None and time_axis % inputs.ndim == 0 else 0]
     known = _known(labels, images)
     if step_by_step and time_axis is None:
@@ -73,8 +75,8 @@ def capture(
         with _said(model, inputs):
             return own_trace(model, inputs, known)
     tape = _record(model, inputs, time_axis, stepwise)
-    reading, timesteps = _read(tape, images, unsupported == "refuse")
-    host = _host(reading.unsupported, images, unsupported)
+    reading = _read(tape, images, unsupported == "refuse")
+    host = _host(reading, images, unsupported)
     if not any(layer.source.spikes is not None for layer in reading.layers):
         raise UserError(f"{type(model).__name__}: no layer reads spikes: there is nothing for the chip to do")
     source = {"source": "capture", "model": type(model).__name__}
@@ -83,26 +85,27 @@ def capture(
             raise UnlikeError("asked for")
         if host:
             raise UnlikeError(f"{host[0].name}: {host[0].operation} is work of the host")
-        return exact(reading, derive(reading, timesteps), known, source)
+        return exact(reading, derive(reading, reading.timesteps), known, source)
     except UnlikeError as reason:
         if level == "exact":
             raise UserError(f"{type(model).__name__}: level = 'exact' is out of reach: {reason}") from None
-        return replay(reading, (images, timesteps), str(reason), host, source, known)
+        return replay(reading, (images, reading.timesteps), str(reason), host, source, known)
 
 
-def _read(tape: Tape, images: int, refuse: bool) -> tuple[Reading, int]:
-    """What a recording says of the model, and how many timesteps there are."""
-    sites = Sites(tape.values)
-    places = Places(sites.call_of)
+def _read(tape: Tape, images: int, refuse: bool) -> Reading:
+    """What a recording says of the model."""
     try:
-        timesteps = places.timesteps(tape.values)
-        return read(tape, (images, timesteps), sites, places, refuse=refuse), timesteps
+        return read(tape, images, refuse=refuse)
     except NotFollowedError as error:
-        where = error.value.path or "(root)"
         raise UserError(
-            f"module {where!r}: behind {error.value.op} it cannot be told which neuron an element belongs to: capture "
-            "does not follow that operation, or it depends on the data, or mixes images or timesteps"
+            f"module {error.value.path or '(root)'!r}: {_lost(error.value)}: capture does not follow that operation, "
+            "or it depends on the data, or mixes images or timesteps; unsupported='host' does not help: take it out of "
+            "the model, or move it in front of the first layer or behind the last spikes"
         ) from None
+
+
+def _lost(value: Value) -> str:
+    return f"behind {called(value)} it cannot be told which neuron an element belongs to"
 
 
 def _known(labels: Sequence[int] | NDArray[np.integer] | None, images: int) -> NDArray[np.int64] | None:
@@ -215,12 +218,17 @@ def _said(model: nn.Module, inputs: Tensor) -> Iterator[None]:
         ) from error
 
 
-def _host(found: list[Any], images: int, unsupported: str) -> tuple[HostWork, ...]:
+def _named(part: Foreign) -> str:
+    advice = remedy(part.calls[0])
+    return f"{part.operation} in {part.name!r}" + (f" ({advice})" if advice else "")
+
+
+def _host(reading: Reading, images: int, unsupported: str) -> tuple[HostWork, ...]:
     """Work for the host, a line per module and operation. Raises UserError where it is refused."""
-    if found and unsupported == "refuse":
-        said = ", ".join(dict.fromkeys(f"{part.operation} in {part.name!r}" for part in found))
-        raise UserError(
-            f"the chip has no counterpart for {said}; take them out of the model, or say unsupported='host' to have "
-            "them counted as work of the host, outside of cycles and energy"
-        )
-    return tuple(part.work(images) for part in found)
+    if reading.unsupported and unsupported == "refuse":
+        found = dict.fromkeys(_named(part) for part in reading.unsupported)
+        way = ", or say unsupported='host' to have them counted as work of the host, outside of cycles and energy"
+        if reading.lost is not None:
+            way = f"; unsupported='host' does not help here: {_lost(reading.lost)}"
+        raise UserError(f"the chip has no counterpart for {', '.join(found)}; take them out of the model{way}")
+    return tuple(part.work(images) for part in reading.unsupported)

@@ -1,12 +1,21 @@
 """The shape of a Spikformer, checked once, shared by the network, the ticket file and the lowering."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from ..simulator.errors import UserError, nearest
+from ..simulator.trace import SIZE_MAX, TIMESTEPS_MAX
 
 SELECTOR_FORMS = ("learned", "rate", "random")
 NEURONS = ("lif", "relu")
 ACTIVATIONS = ("relu", "gelu")
+SCALE_MAX = 2**20  # of attention, and of what divides it: their threshold stays a word of 32 bits
+
+# What a trace of the network can hold, by field: from, to.
+_SIZES = ("image_channels", "image_size", "depth", "heads", "mlp_ratio", "classes")
+_WHOLE = dict.fromkeys(_SIZES, (1, SIZE_MAX)) | {"timesteps": (1, TIMESTEPS_MAX), "selector_seed": (0, 2**63 - 1)}
+_CHOICES = {"selector": SELECTOR_FORMS, "neuron": NEURONS, "activation": ACTIVATIONS}
 
 
 @dataclass(frozen=True)
@@ -39,32 +48,10 @@ class SpikformerConfig:
     activation: str = "relu"
 
     def __post_init__(self) -> None:
-        """Raise UserError naming the first value that no network can have."""
-        for name in ("image_channels", "image_size", "timesteps", "depth", "heads", "mlp_ratio", "classes"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"{name} = {value!r}: needs a whole number of at least 1")
-        if not self.sps_channels or len(self.sps_channels) != len(self.sps_pools):
-            raise UserError(
-                f"sps_channels {self.sps_channels} and sps_pools {self.sps_pools}: need one of each per conv"
-            )
-        if min(self.sps_channels) < 1:
-            raise UserError(f"sps_channels = {self.sps_channels}: needs at least 1 channel per conv")
-        if self.width % self.heads:
-            raise UserError(f"width {self.width} does not split into {self.heads} heads; take a multiple")
-        choices = {"selector": SELECTOR_FORMS, "neuron": NEURONS, "activation": ACTIVATIONS}
-        for name, allowed in choices.items():
-            value = str(getattr(self, name))
-            if value not in allowed:
-                raise UserError(f"{name} {value!r} is unknown; {nearest(value, allowed)}")
-        if self.neuron == "relu" and self.timesteps != 1:
-            raise UserError(f"timesteps = {self.timesteps}: an ANN (neuron `relu`) has one")
-        if not 0 < self.keep <= 1:
-            raise UserError(
-                f"keep = {self.keep}: the share of tokens that a selector keeps must be above 0 and at most 1"
-            )
-        if self.attention_scale <= 0:
-            raise UserError(f"attention_scale = {self.attention_scale}: must be above 0")
+        """Raise UserError naming every value that no network can have."""
+        faults = list(_value_faults(self)) or list(_shape_faults(self))
+        if faults:
+            raise UserError("; ".join(faults))
 
     @property
     def width(self) -> int:
@@ -106,3 +93,43 @@ class SpikformerConfig:
     def kept_tokens(self) -> tuple[int, ...]:
         """Tokens that each block works on."""
         return (self.tokens, *(self.keep_counts or (self.tokens,) * (self.depth - 1)))
+
+
+def is_number(value: Any, low: float, high: float) -> bool:
+    """Whether it is a number from `low` to `high`; neither a truth value nor NaN is."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_whole(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and is_number(value, low, high)
+
+
+def _value_faults(config: SpikformerConfig) -> Iterator[str]:
+    """A sentence for each value that is wrong whatever the others are."""
+    for name, (low, high) in _WHOLE.items():
+        value = getattr(config, name)
+        if not _is_whole(value, low, high):
+            yield f"{name} = {value!r:.60}: needs a whole number from {low} to {high}"
+    for name, allowed in _CHOICES.items():
+        value = getattr(config, name)
+        if value not in allowed:
+            yield f"{name} {value!r:.60} is unknown; {nearest(str(value), allowed)}"
+    channels, pools = config.sps_channels, config.sps_pools
+    if not (isinstance(channels, tuple) and channels and all(_is_whole(size, 1, SIZE_MAX) for size in channels)):
+        yield f"sps_channels = {channels!r:.60}: needs whole numbers from 1 to {SIZE_MAX}, one per conv"
+    if not (isinstance(pools, tuple) and all(isinstance(pool, bool) for pool in pools)):
+        yield f"sps_pools = {pools!r:.60}: needs true or false, one per conv"
+    if not is_number(config.keep, 0, 1) or config.keep == 0:
+        yield f"keep = {config.keep!r:.60}: the share of tokens that a selector keeps must be above 0 and at most 1"
+    if not is_number(config.attention_scale, 1 / SCALE_MAX, SCALE_MAX):
+        yield f"attention_scale = {config.attention_scale!r:.60}: needs a number from 1/{SCALE_MAX} to {SCALE_MAX}"
+
+
+def _shape_faults(config: SpikformerConfig) -> Iterator[str]:
+    """A sentence for each two values that do not go together."""
+    if len(config.sps_channels) != len(config.sps_pools):
+        yield f"sps_channels {config.sps_channels} and sps_pools {config.sps_pools}: need one of each per conv"
+    if config.width % config.heads:
+        yield f"width {config.width} does not split into {config.heads} heads; take a multiple"
+    if config.neuron == "relu" and config.timesteps != 1:
+        yield f"timesteps = {config.timesteps}: an ANN (neuron `relu`) has one"

@@ -77,7 +77,8 @@ class IntegerNetwork:
         if images.shape[1:] != shape:
             raise UserError(f"images are {images.shape[1:]} (channels, height, width), but the ticket needs {shape}")
         high = 2 ** (self.numerics.pixel_bits - 1) - 1
-        return np.clip(np.rint(images / self.pixel_scale), -high, high).astype(np.int8)
+        largest = high * self.pixel_scale  # clipped before the division, which could overflow
+        return np.rint(np.clip(images, -largest, largest) / self.pixel_scale).astype(np.int8)
 
     def runs(self, images: NDArray[np.float32] | NDArray[np.uint8]) -> Iterator[Run]:
         """Run the network on its input, a few images at a time, to bound the memory.

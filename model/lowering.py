@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..simulator.trace import Attention, Conv, Head, Layer, Linear, Numerics, Pool, Select, Weights
+from ..simulator.errors import UserError
+from ..simulator.trace import HIDDEN_SHIFT_MAX, Attention, Conv, Head, Layer, Linear, Numerics, Pool, Select, Weights
 from .ann_lowering import ReluNeurons
 from .config import SpikformerConfig
 from .integer import IntegerNetwork
@@ -103,7 +104,10 @@ class LifNeurons:
 
 
 def lower(ticket: Ticket) -> IntegerNetwork:
-    """The integer network of a ticket; a function of the ticket alone."""
+    """The integer network of a ticket; a function of the ticket alone.
+
+    Raises UserError where the calibration has a selector's hidden sums beyond what 32 bits hold.
+    """
     return _Lowering(ticket).network()
 
 
@@ -256,6 +260,9 @@ class _Lowering:
         # The smallest shift that brings the largest sum of the training images into 7 bits.
         largest = round(self.ticket.calibration.hidden_max[index] * gain / scale)
         shift = max(0, largest.bit_length() - HIDDEN_MAX.bit_length())
+        if shift > HIDDEN_SHIFT_MAX:
+            reached = self.ticket.calibration.hidden_max[index]
+            raise UserError(f"calibration.hidden_max[{index}] = {reached:.3g}: no sum of that selector is so large")
         table = gelu_table(shift, scale / gain) if self.config.activation == "gelu" else None
         z = self.parameters[f"{last}.weight"].astype(np.float64)
         score, _ = quantise_tensor(z[0] - z[1], np.zeros(1))  # z0 - z1; its constant bias changes no order

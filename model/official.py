@@ -20,7 +20,7 @@ from .checkpoint import SHOWN, is_torch_file, listed, load_state_dict
 from .config import SpikformerConfig
 from .data import Dataset
 from .spikformer import Spikformer
-from .ticket import Ticket, load_ticket, network_of, parameter_shapes
+from .ticket import Ticket, check_variances, load_ticket, network_of, parameter_shapes
 
 CALIBRATION_IMAGES = 256  # of the training images: enough for ranges, and seconds even at the paper's size
 PAPER = SpikformerConfig(
@@ -80,7 +80,7 @@ def read_official(path: str | Path, unsaid: Unsaid | None = None) -> Official:
 
     Embedding width, depth, convolutions, classes and colours follow from the shapes, `unsaid` tells the rest. Unused
     layer norms are left out. Raises UserError where the file is no state dict, is of the event-camera or ImageNet
-    variant, or a name or shape is not that of such a network: all of them at once.
+    variant, or a name or shape is not that of such a network: all of them at once; and for variances below 0.
     """
     state = load_state_dict(path)
     used = {name: tensor for name, tensor in state.items() if not _UNUSED.fullmatch(name)}
@@ -95,6 +95,10 @@ def read_official(path: str | Path, unsaid: Unsaid | None = None) -> Official:
     except UserError as error:
         raise UserError(f"{path}: no official CIFAR checkpoint: {error}") from None
     parameters = {name: used[name].float().numpy().copy() for name in parameter_shapes(config)}
+    try:
+        check_variances(parameters)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     return Official(config, parameters, hashlib.sha256(Path(path).read_bytes()).hexdigest())
 
 

@@ -22,7 +22,7 @@ _SAME = ("heads", "sps_pools", "attention_scale")
 def find_trained(name: str, like: SpikformerConfig) -> tuple[Path, Trained]:
     """A shipped ticket by name, a ticket's file, or an official checkpoint; `like` tells what that does not say.
 
-    Raises UserError where there is none or it is damaged.
+    Raises UserError where there is none, it is damaged, or a variance in it is below 0.
     """
     path = find(name)
     return path, read_trained(path, like)

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..simulator.errors import UserError
 from ..simulator.files import checksum, write_text
 from .calibrate import calibrate
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import listed, load_checkpoint, save_checkpoint
 from .data import Dataset, augmented, load_data
 from .evaluate import float_accuracy, integer_accuracy
 from .losses import DISTILLATION_WEIGHT, TOKEN_RATIO_WEIGHT, classification_loss, distillation_loss, mixed, taught
@@ -31,10 +31,10 @@ from .settle import settle_norms
 from .spikformer import Spikformer
 from .start import begin_with, find_trained, teacher_of
 from .ticket import Ticket, make_ticket, save_ticket
+from .training_state import PLAIN, faults, faults_of_kind
 
 STATE_FILE, HISTORY_FILE, TICKET_FILE = "training.pt", "history.json", "ticket.safetensors"
 CALIBRATION_IMAGES = 10_000
-_PLAIN_STATE = ("masks", "early", "round", "epoch", "history", "seconds", "given")  # of `_Run`, saved as they are
 
 
 @dataclass
@@ -68,7 +68,7 @@ class _Run:
                 "random": torch.get_rng_state(),
                 "device_random": torch.cuda.get_rng_state() if self.request.device == "cuda" else None,
             }
-            | {name: getattr(self, name) for name in _PLAIN_STATE},
+            | {name: getattr(self, name) for name in PLAIN},
             path,
         )
 
@@ -77,10 +77,11 @@ def train(request: TrainRequest, out: str | Path, data_folder: str | Path | None
     """Train, prune and rewind as asked; returns the path of the last round's ticket, `out`/ticket.safetensors.
 
     Every round leaves round_<r>.safetensors; `training.pt` holds the state after each epoch. Called again with the same
-    request and folder, it goes on where it stopped; on a CPU it ends with the same bytes as an unbroken run.
+    request and folder, it goes on where it stopped; on a CPU its tickets and history end with the same bytes as an
+    unbroken run's. A history that is gone is written again; an earlier round's ticket that is gone is missed on stderr.
     data_folder: where the files of the data set lie.
-    Raises UserError for an unknown data set, a folder that cannot be written or that holds another request's training,
-    a loss that is no number, and where the device's memory does not suffice.
+    Raises UserError for an unknown data set, a folder that cannot be written or that holds another request's training
+    or a damaged state, a loss that is no number, and where the device's memory does not suffice.
     """
     out = Path(out)
     dataset = load_data(request.data, data_folder)
@@ -89,6 +90,8 @@ def train(request: TrainRequest, out: str | Path, data_folder: str | Path | None
     try:
         with _torch_settings(request), Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bars:
             run = _start(request, dataset, out)
+            for sentence in _mend(run, out):
+                bars.console.print(f"warning: {sentence}", markup=False, highlight=False, soft_wrap=True)
             steps = (request.rounds + 1) * request.epochs * run.steps
             done = len(run.history) * run.steps
             bar = _Bar(bars, bars.add_task(f"training on {dataset.name}", total=steps, completed=done))
@@ -162,26 +165,53 @@ def _data_checksum(dataset: Dataset) -> str:
 
 
 def _go_on(run: _Run, path: Path) -> None:
-    """Put a run into the state that it was saved in. Raises UserError where the file is another run's."""
+    """Put a run into the state that it was saved in. Raises UserError where the file is another run's, or damaged."""
     state = load_checkpoint(path)
-    missing = {"request", "model", "optimiser", "random", "device_random", *_PLAIN_STATE} - set(state)
-    if missing:
-        lacking = ", ".join(sorted(missing))
-        raise UserError(f"{path}: not the state of a training ({lacking} missing); remove the file to start anew")
+    _refuse_damaged(path, faults_of_kind(state))
     asked, there = dataclasses.asdict(run.request), state["request"]
     other = [f"{key} {there.get(key)!r}, not {asked[key]!r}" for key in asked if there.get(key) != asked[key]]
     other += [f"another file as {key}" for key, digest in run.given.items() if state["given"].get(key) != digest]
     if other:
         raise UserError(f"{path.parent}: holds a training with {', '.join(other)}; take another folder or remove it")
+    _refuse_damaged(path, faults(state, run.request, run.model, run.optimiser, run.masks))
     run.model.load_state_dict(state["model"])
-    run.optimiser.load_state_dict(state["optimiser"])
-    for name in _PLAIN_STATE:
+    groups = run.optimiser.state_dict()["param_groups"]  # follow from the request, all but the rate, set at each step
+    run.optimiser.load_state_dict({"state": state["optimiser"]["state"], "param_groups": groups})
+    for name in PLAIN:
         setattr(run, name, state[name])
     for kept in (run.masks, run.early):
         kept.update({name: tensor.to(run.request.device) for name, tensor in kept.items()})
-    torch.set_rng_state(state["random"])
-    if state["device_random"] is not None:
-        torch.cuda.set_rng_state(state["device_random"])
+    try:
+        torch.set_rng_state(state["random"])
+        if run.request.device == "cuda":
+            torch.cuda.set_rng_state(state["device_random"])
+    except RuntimeError as error:  # torch alone knows which bytes make a generator
+        _refuse_damaged(path, [f"random: {str(error).partition(chr(10))[0]}"])
+
+
+def _refuse_damaged(path: Path, found: list[str]) -> None:
+    """Raise UserError where a state has faults."""
+    if found:
+        raise UserError(
+            f"{path}: not the state of a training, or damaged: {listed(found, 5)}; remove the file to start anew"
+        )
+
+
+def _mend(run: _Run, out: Path) -> list[str]:
+    """Write the history again as the state knows it; returns a sentence on what is gone and cannot be had again."""
+    if run.history:
+        write_text(out / HISTORY_FILE, json.dumps(run.history, indent=1))
+    gone = [name for name in map(_round_file, range(run.round)) if not (out / name).exists()]
+    if not gone:
+        return []
+    return [
+        f"{out}: {listed(gone)} missing; {STATE_FILE} does not hold the weights of earlier rounds, so that only the "
+        "same training in another folder makes them again"
+    ]
+
+
+def _round_file(index: int) -> str:
+    return f"round_{index}.safetensors"
 
 
 def _optimiser(model: Spikformer, request: TrainRequest) -> torch.optim.Optimizer:
@@ -215,7 +245,7 @@ def _train_round(run: _Run, out: Path, bar: _Bar) -> None:
         write_text(out / HISTORY_FILE, json.dumps(run.history, indent=1))
         run.save(out / STATE_FILE)
     ticket = _finish_round(run, bar.doing)
-    save_ticket(ticket, out / f"round_{run.round}.safetensors")
+    save_ticket(ticket, out / _round_file(run.round))
     if run.round == request.rounds:
         save_ticket(ticket, out / TICKET_FILE)
 

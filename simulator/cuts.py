@@ -1,6 +1,5 @@
 """Which core owns what: layers cut by channels or by tokens, and where every stream lies (rules P1 to P3)."""
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UserError, nearest
+from .files import read_toml
 from .hardware import Chip
 from .trace import Attention, Conv, Head, Layer, Linear, Pool, Stream, Trace
 
@@ -106,12 +106,7 @@ def load_cuts(path: str | Path) -> Cuts:
 
     Raises UserError where it cannot be read or holds something else; `lay_out` says what does not fit a trace.
     """
-    try:
-        data = tomllib.loads(Path(path).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError):
-        raise UserError(f"{path}: cannot be read as a text file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: not valid TOML: {error}") from None
+    data = read_toml(path, "placement")
     faults = [f"{key}: unknown key; only the table [cuts] is known" for key in data if key != "cuts"]
     cuts = data.get("cuts")
     if not isinstance(cuts, dict):

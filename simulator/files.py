@@ -1,10 +1,11 @@
-"""Files that are written whole or not at all, and a safetensors container that proves it is undamaged."""
+"""Files that are written whole or not at all, TOML, and a safetensors container that proves it is undamaged."""
 
 import contextlib
 import hashlib
 import json
 import os
 import tempfile
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,54 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
     write_whole(path, write)
+
+
+def parse_toml(text: str, where: str | Path) -> dict[str, Any]:
+    """The tables of a TOML text. Raises UserError, with `where` in front, where it is none."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise UserError(f"{where}: not valid TOML: nested too deeply") from None
+    except ValueError as error:  # also a number of thousands of digits
+        raise UserError(f"{where}: not valid TOML: {error}") from None
+
+
+def read_toml(path: str | Path, kind: str) -> dict[str, Any]:
+    """The tables of a TOML file. Raises UserError as `read_text`, and where it is no TOML."""
+    return parse_toml(read_text(path, kind), path)
+
+
+def read_text(path: str | Path, kind: str) -> str:
+    """A text file; `kind` says in errors what it is. Raises UserError where it is missing, a folder, or unreadable."""
+    path = Path(path)
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder, not a {kind} file") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: cannot be read as a text file") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def need_texts(item: Any, what: str) -> None:
+    """Raise UserError unless it is a flat mapping of texts to texts, all of them such as UTF-8 holds; `what`: its name.
+
+    So that a file's provenance can be printed, searched and handed on without looking at it again.
+    """
+    if not isinstance(item, Mapping):
+        raise UserError(f"{what} = {item!r:.60}: needs texts by name")
+    for name, value in item.items():
+        if not _is_text(name):
+            raise UserError(f"{what}: {name!r:.60} is no text")
+        if not _is_text(value):
+            raise UserError(f"{what}.{name} = {value!r:.60}: needs a text")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value.encode(errors="ignore").decode() == value
 
 
 def checksum(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> str:

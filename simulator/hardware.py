@@ -3,7 +3,6 @@
 ARCHITECTURE.md says what each block does with these numbers. Derived quantities are properties with their formula.
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from .errors import UserError, nearest
+from .files import parse_toml, read_text
 from .origin import Fidelity, Source, changed_sources, source_faults
 from .validation import Part, sentences, walk_fields
 
@@ -276,11 +276,7 @@ def load_chip(source: str | Path, overrides: Mapping[str, Any] | None = None) ->
     Raises UserError for an unknown name, an unreadable file, and for all faults of its content at once.
     """
     text, where = chip_text(source)
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{where}: not valid TOML: {error}") from None
-    chip = _build(data, where, [])
+    chip = _build(parse_toml(text, where), where, [])
     return chip.replace(overrides) if overrides else chip
 
 
@@ -292,10 +288,7 @@ def chip_text(source: str | Path) -> tuple[str, str]:
     path = Path(source)
     if path.suffix != ".toml" and not path.exists():
         raise UserError(f"no chip {name!r}; {nearest(name, chip_names())} Or give a .toml file.")
-    try:
-        return path.read_text("utf-8"), name
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{name}: cannot be read ({error.__class__.__name__})") from None
+    return read_text(path, "chip"), name
 
 
 def _build(data: Any, where: str, faults: Sequence[str]) -> Chip:

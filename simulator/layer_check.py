@@ -8,11 +8,13 @@ import numpy as np
 from .check import need, need_array, need_ascending, need_offsets, need_types
 from .errors import nearest
 from .trace import (
+    HIDDEN_SHIFT_MAX,
     KEEP_ALL,
     MULTIPLIER_MAX,
     SHIFT_MAX,
     SIZE_MAX,
     TABLE_ENTRIES,
+    THETA_MAX,
     Attention,
     Conv,
     Head,
@@ -47,6 +49,7 @@ def check_layer(trace: Trace, layer: Layer, known: set[str]) -> None:
         Head: _check_head,
     }
     checks[type(layer)](trace, layer, what)
+    need(not layer.target or layer.target not in known, f"{what}: its target {layer.target!r} is there before it")
     if layer.residual:
         added, target = trace.streams[layer.residual], trace.streams[layer.target]
         same = (added.channels, added.tokens) == (target.channels, target.tokens)
@@ -198,7 +201,15 @@ def _check_pool(trace: Trace, layer: Pool, what: str) -> None:
     need(layer.selector == -1, f"{what}: a pool behind a selector is not defined")
 
 
+def _check_end(layer: Select | Head, what: str) -> None:
+    """What it makes is no stream: kept tokens, or logits."""
+    for name in ("target", "residual"):
+        value = getattr(layer, name)
+        need(not value, f"{what}: its {name} is {value!r:.60}, but a {type(layer).__name__.lower()} writes no stream")
+
+
 def _check_select(trace: Trace, layer: Select, what: str) -> None:
+    _check_end(layer, what)
     source = trace.streams[layer.source]
     need(layer.form in ("learned", "rate", "random"), f"{what}: unknown form {layer.form!r}")
     need(1 <= layer.keep <= source.tokens, f"{what}: cannot keep {layer.keep} tokens")
@@ -210,7 +221,7 @@ def _check_select(trace: Trace, layer: Select, what: str) -> None:
     need(layer.hidden.input_channels == source.channels, f"{what}: hidden weights and source differ in channels")
     need_array(layer.hidden_bias, np.int32, (layer.hidden.output_channels,), f"{what}: hidden_bias")
     need_array(layer.score_weights, np.int8, (layer.hidden.output_channels,), f"{what}: score_weights")
-    need(0 <= layer.hidden_shift < 32, f"{what}: impossible hidden_shift")
+    need(0 <= layer.hidden_shift <= HIDDEN_SHIFT_MAX, f"{what}: impossible hidden_shift")
     if layer.table is not None:
         need_array(layer.table, np.int8, (TABLE_ENTRIES,), f"{what}: table")
 
@@ -235,9 +246,11 @@ def _check_attention(trace: Trace, layer: Attention, what: str) -> None:
     need(spiking, f"{what}: an order or a requantisation, but numerics.neuron is 'lif'")
     low = 0 if trace.level == "replay" else 1  # 0 where it is unknown
     need(layer.theta >= low, f"{what}: a threshold below 1 fires without input")
+    need(layer.theta <= THETA_MAX, f"{what}: theta = {layer.theta!r:.60}, can be {THETA_MAX} at most")
 
 
 def _check_head(trace: Trace, layer: Head, what: str) -> None:
+    _check_end(layer, what)
     _check_weights(layer.weights, trace.numerics.weight_bits, f"{what}: weights")
     need(layer.weights.input_channels == trace.streams[layer.source].channels, f"{what}: weights and source differ")
     need_array(layer.bias, np.int64, (layer.weights.output_channels,), f"{what}: bias")

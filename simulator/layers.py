@@ -22,6 +22,9 @@ MULTIPLIER_MAX = 2**15 - 1  # of a requantisation: with the shift a scale of 15 
 SHIFT_MAX = 46  # a 32-bit sum times a multiplier has no bit beyond
 DECAY_BITS = 8  # of a membrane's decay, a binary fraction (V1)
 SIZE_MAX = 2**16 - 1  # of channels, and of a map's or a window's sides: they are numbered in 16 bits
+TIMESTEPS_MAX = 1024  # of a network
+THETA_MAX = 2**31 - 1  # of a threshold: a signed word of 32 bits, as wide as a potential can be
+HIDDEN_SHIFT_MAX = 31  # of a selector's hidden sums, which have 32 bits
 KEEP_ALL, KEEP_HALF = 1 << DECAY_BITS, 1 << DECAY_BITS - 1  # decays: no leak, and what a shift halves
 TABLE_ENTRIES = 256  # of a selector's activation: one for each value of a signed byte (T6)
 

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import UserError
+from .files import read_text
 from .report import SCHEMA_VERSION
 
 
@@ -64,9 +65,7 @@ def load_report(path: str | Path) -> dict[str, Any]:
     Raises UserError where it is missing, cut off, of a newer version, or lacks keys or has wrong types (all named).
     """
     try:
-        report = json.loads(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        report = json.loads(read_text(path, "report"))
     except ValueError as error:
         raise UserError(f"{path}: not JSON, or cut off ({error})") from None
     version = report.get("schema_version") if isinstance(report, dict) else None

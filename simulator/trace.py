@@ -23,6 +23,7 @@ from .files import checksum, load_tensors, save_tensors
 from .layers import (
     ACTIVATION_MAX,
     DECAY_BITS,
+    HIDDEN_SHIFT_MAX,
     KEEP_ALL,
     KEEP_HALF,
     LAYER_KINDS,
@@ -30,6 +31,8 @@ from .layers import (
     SHIFT_MAX,
     SIZE_MAX,
     TABLE_ENTRIES,
+    THETA_MAX,
+    TIMESTEPS_MAX,
     Attention,
     AttentionForm,
     Conv,
@@ -54,6 +57,7 @@ from .layers import (
 __all__ = [
     "ACTIVATION_MAX",
     "DECAY_BITS",
+    "HIDDEN_SHIFT_MAX",
     "KEEP_ALL",
     "KEEP_HALF",
     "KIND",
@@ -62,6 +66,8 @@ __all__ = [
     "SHIFT_MAX",
     "SIZE_MAX",
     "TABLE_ENTRIES",
+    "THETA_MAX",
+    "TIMESTEPS_MAX",
     "VERSION",
     "Attention",
     "AttentionForm",

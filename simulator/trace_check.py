@@ -5,17 +5,16 @@ from numpy.typing import NDArray
 
 from .check import need, need_array, need_ascending, need_offsets, need_types
 from .errors import nearest
+from .files import need_texts
 from .layer_check import check_layer
 from .ranges import check_ranges
-from .trace import SIZE_MAX, Conv, Head, Linear, Pool, Select, Stream, Trace, Weights
+from .trace import SIZE_MAX, TIMESTEPS_MAX, Conv, Head, Linear, Pool, Select, Stream, Trace, Weights
 
 
 def check_trace(trace: Trace) -> None:
     """Raise UserError with the first broken rule: types, shapes, ranges, order, references between parts."""
     need_types(trace, "trace")
-    for text in (text for pair in trace.provenance.items() for text in pair):
-        sound = isinstance(text, str) and text.encode(errors="ignore").decode() == text
-        need(sound, f"provenance: {text!r:.60}, needs a text")
+    need_texts(trace.provenance, "provenance")
     _check_level(trace)
     _check_numerics(trace)
     need(trace.images >= 1, "a trace needs at least one image")
@@ -65,7 +64,7 @@ def _check_exact(trace: Trace) -> None:
 
 def _check_numerics(trace: Trace) -> None:
     limits = {
-        "timesteps": (1, 1024),
+        "timesteps": (1, TIMESTEPS_MAX),
         "fraction_bits": (0, 16),
         "weight_bits": (2, 8),
         "pixel_bits": (2, 8),
@@ -85,6 +84,7 @@ def _check_numerics(trace: Trace) -> None:
 def _check_stream(trace: Trace, stream: Stream) -> None:
     what = f"stream {stream.name!r:.60}"
     need_types(stream, what)
+    need(bool(stream.name), "a stream has no name")
     need(stream.kind in ("real", "integer", "binary"), f"{what}: unknown kind {stream.kind!r}")
     sizes = (stream.channels, stream.height, stream.width)
     need(all(type(size) is int and 1 <= size <= SIZE_MAX for size in sizes), f"{what}: impossible size {sizes}")

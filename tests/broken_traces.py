@@ -210,6 +210,28 @@ BROKEN = {
     "a residual of 255": (lambda: pooled_sums(3, 17, largest=5, residual=True), "with its residual 256 can come"),
     "pool's target": (lambda: layer_with(T, "pool1", target="sps1.out"), "needs (6, 2, 2)"),
     "unknown selector": (lambda: layer_with(T, "select1", form="best"), "unknown form 'best'"),
+    "a selector that writes": (
+        lambda: layer_with(T, "select1", target="gone"),
+        "its target is 'gone', but a select writes no stream",
+    ),
+    "a selector that adds": (
+        lambda: layer_with(T, "select1", residual="sps0.out"),
+        "its residual is 'sps0.out', but a select writes no stream",
+    ),
+    "a head that writes": (
+        lambda: layer_with(T, "head", target="block2.fc2.out"),
+        "its target is 'block2.fc2.out', but a head writes no stream",
+    ),
+    "a target of two layers": (
+        lambda: layer_with(T, "block1.fc1", target="block0.fc1.out"),
+        "its target 'block0.fc1.out' is there before it",
+    ),
+    "a stream without a name": (
+        lambda: replace(T, streams={**T.streams, "": replace(T.streams["sps0.out"], name="")}),
+        "a stream has no name",
+    ),
+    "texts that are none": (lambda: replace(T, provenance={"x": 1}), "provenance.x = 1: needs a text"),
+    "a list of texts": (lambda: replace(T, provenance=["x"]), "needs texts by name"),
     "keeps nothing": (lambda: layer_with(T, "select1", keep=0), "cannot keep 0 tokens"),
     "keeps too many": (lambda: layer_with(T, "select1", keep=5), "cannot keep 5 tokens"),
     "no scorer": (lambda: layer_with(T, "select1", hidden=None), "hidden: missing"),
@@ -235,6 +257,10 @@ BROKEN = {
     ),
     "crooked heads": (lambda: layer_with(T, "block0.attention", heads=4), "do not split into heads"),
     "attention fires always": (lambda: layer_with(T, "block0.attention", theta=0), "threshold below 1"),
+    "a threshold that no potential reaches": (
+        lambda: layer_with(T, "block0.attention", theta=2**31),
+        "theta = 2147483648, can be 2147483647 at most",
+    ),
     "attention's target": (lambda: layer_with(T, "block0.attention", target="block0.fc1.out"), "needs (6, 2, 2)"),
     "other head": (lambda: layer_with(T, "head", source="block0.qkv.out"), "weights and source differ"),
     "narrow head bias": (lambda: layer_with(T, "head", bias=HEAD.bias.astype(np.int32)), "bias: type int32"),

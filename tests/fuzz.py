@@ -157,7 +157,10 @@ def trace_kind():
     """Traces of all sorts of layers; what is accepted must also run."""
     from cases import chip_with
     from sparsespike.model.foreign import foreign_trace
+    from sparsespike.simulator.bounds import bound
     from sparsespike.simulator.engine import run
+    from sparsespike.simulator.errors import UserError
+    from sparsespike.simulator.report import simulate
     from sparsespike.simulator.synthetic import mlp_trace, synthetic_trace
     from sparsespike.simulator.trace import load_trace, save_trace
     from spike_files import LENET, LENET_TOML
@@ -171,7 +174,15 @@ def trace_kind():
     ]
     chip = chip_with()
 
-    return Kind(_written(traces, save_trace), mutate_stored, load_trace, lambda trace: run(trace.first(1), chip))
+    def use(trace):
+        """As much of the program as reads a trace: its values verified, where it has them, and its bounds."""
+        trace = trace.first(1)
+        run(trace, chip)
+        with contextlib.suppress(UserError):  # a replay has nothing to verify
+            simulate(trace, chip, verify=True)
+        bound(trace, chip)
+
+    return Kind(_written(traces, save_trace), mutate_stored, load_trace, use)
 
 
 def ticket_kind():
@@ -179,6 +190,7 @@ def ticket_kind():
     import torch
     from sparsespike.model.ann import range_names
     from sparsespike.model.config import SpikformerConfig
+    from sparsespike.model.lowering import lower
     from sparsespike.model.pruning import full_masks
     from sparsespike.model.spikformer import Spikformer
     from sparsespike.model.ticket import Calibration, load_ticket, make_ticket, save_ticket
@@ -192,7 +204,16 @@ def ticket_kind():
         return make_ticket(model, full_masks(model), Calibration(1.0, (3.5,), ranges), {"data": "digits"})
 
     seeds = _written([ticket(), ticket(neuron="relu", timesteps=1)], save_ticket)
-    return Kind(seeds, mutate_stored, load_ticket, lambda ticket: ticket.network())
+    small = np.linspace(-1, 1, 16, dtype=np.float32).reshape(1, 1, 4, 4)
+
+    def use(ticket):
+        """Both networks; images of 4 x 4 run in the integer one, the thousand timesteps of a mutation do not."""
+        ticket.network()
+        lowered = lower(ticket)
+        if ticket.config.timesteps <= 8:
+            lowered.logits(small)
+
+    return Kind(seeds, mutate_stored, load_ticket, use)
 
 
 def foreign_kind():

@@ -49,6 +49,16 @@ def stream_rows(trace, name: str) -> np.ndarray:
     return stream.events.to_dense(stream.channels).reshape(shape)
 
 
+def rows_read(model: nn.Module, layer: nn.Module, inputs: torch.Tensor) -> np.ndarray:
+    """What a layer of a model on [T, B, tokens, channels] reads in one run: uint8[B, T, tokens, channels]."""
+    read: list[torch.Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda module, given: read.append(given[0].clone()))
+    with torch.no_grad():
+        model(inputs)
+    hook.remove()
+    return read[0].permute(1, 0, 2, 3).to(torch.uint8).numpy()
+
+
 def spikes(*shape: int, seed: int = 3) -> torch.Tensor:
     return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.4).float()
 

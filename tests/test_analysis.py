@@ -19,7 +19,7 @@ from sparsespike.analysis.frontier import non_dominated
 from sparsespike.analysis.page import Section, not_modelled, write_page
 from sparsespike.analysis.results import front_table, plot_results
 from sparsespike.analysis.style import blank, save, styled
-from sparsespike.analysis.tables import Table, kib, percent, si
+from sparsespike.analysis.tables import Table, kib, percent, percent_pruned, si
 from sparsespike.analysis.views import layer_table, per_image, summary_table, verified_line
 from sparsespike.simulator.trace import Trace
 
@@ -66,6 +66,23 @@ def test_si_prefixes(value: float, text: str) -> None:
 
 def test_small_formats() -> None:
     assert (kib(512), kib(1 << 20), percent(None), percent(0.975)) == ("0.5 KiB", "1.00 MiB", "-", "97.5 %")
+
+
+@pytest.mark.parametrize(
+    ("left", "of", "text"),
+    [
+        (10_963, 145_992, "92.49 %"),
+        (31_421, 330_744, "90.50 %"),
+        (100, 1000, "90.00 %"),
+        (71, 100, "29.00 %"),
+        (1, 1, "0.00 %"),
+        (0, 1, "100.00 %"),
+        (1_000_001, 10_000_000, "89.99 %"),
+        (1, 10_000_000, "99.99 %"),
+    ],
+)
+def test_pruned_weights_have_two_decimals_and_never_reach_a_percent_by_rounding(left: int, of: int, text: str) -> None:
+    assert percent_pruned((of - left) / of) == percent_pruned(1 - left / of) == text
 
 
 def test_table_forms_hold_every_cell_and_come_back() -> None:

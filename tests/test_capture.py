@@ -273,6 +273,8 @@ def test_every_fault_is_one_sentence():
         "time_axis = 7, but the inputs have axes 0 to 4": (model, inputs, {"time_axis": 7}),
         "unsupported = 'hots'; did you mean 'host'": (model, inputs, {"unsupported": "hots"}),
         "level = 'exakt'; did you mean 'exact'": (model, inputs, {"level": "exakt"}),
+        "step_by_step = 'a', needs True, False or None": (model, inputs, {"step_by_step": "a"}),
+        "step_by_step = 1, needs True": (model, inputs, {"step_by_step": 1}),
         "decides by a value that it has computed": (Decides().eval(), torch.rand(TIMESTEPS, 2, 6).round(), {}),
         "no layer reads spikes": (nn.Sequential(nn.Linear(8, 4)).eval(), torch.rand(3, 8), {"time_axis": None}),
     }

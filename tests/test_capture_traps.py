@@ -15,6 +15,7 @@ from small_nets import (
     images,
     linear,
     on_grid,
+    rows_read,
     spikes,
     stream_rows,
 )
@@ -253,11 +254,7 @@ def test_attention_out_of_one_layer(form, neuron):
     assert trace.level == ("exact" if neuron is LIF else "replay")
     if neuron is LIF:
         assert float(trace.provenance["spikes_as_in_the_model"]) == 1.0
-    read: list[torch.Tensor] = []
-    model.last.register_forward_pre_hook(lambda module, given: read.append(given[0].clone()))
-    with torch.no_grad():
-        model(inputs)
-    own = read[0].permute(1, 0, 2, 3).to(torch.uint8).numpy()
+    own = rows_read(model, model.last, inputs)
     assert own.any()
     assert np.array_equal(stream_rows(trace, trace.layers[2].source), own)
 

@@ -227,8 +227,18 @@ def test_a_file_that_holds_no_cuts_is_refused(tmp_path, text, fragments):
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "odd.toml").write_bytes(b"\xff\xfe\x00")
-    for name in ("none.toml", "odd.toml", "."):
-        with pytest.raises(UserError, match="cannot be read") as caught:
+    (tmp_path / "deep.toml").write_text("cuts = " + "[" * 5000)
+    (tmp_path / "long.toml").write_text("cuts = " + "9" * 5000)
+    reasons = {
+        "none.toml": "no such file",
+        ".": "is a folder, not a placement file",
+        "odd.toml": "cannot be read as a text file",
+        "odd.toml/x.toml": "cannot be read: Not a directory",
+        "deep.toml": "not valid TOML: nested too deeply",
+        "long.toml": "not valid TOML",
+    }
+    for name, reason in reasons.items():
+        with pytest.raises(UserError, match=reason) as caught:
             load_cuts(tmp_path / name)
         assert str(caught.value).startswith(str(tmp_path / name))
 

@@ -8,8 +8,9 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from sparsespike.model.checkpoint import TORCH_MAGIC
-from sparsespike.model.foreign.arrays import FREE_BYTES, read_arrays
+from sparsespike.model.checkpoint import FREE_BYTES, TORCH_MAGIC
+from sparsespike.model.foreign.arrays import read_arrays
+from sparsespike.model.foreign.geometry import load_geometry
 from sparsespike.simulator.errors import UserError
 from spike_files import imported, write_pickle
 
@@ -59,6 +60,25 @@ def test_a_wrong_geometry_is_refused_with_all_faults(tmp_path, name):
     assert "geometry.toml" in str(refusal.value)
     for part in expected:
         assert part in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["weight_density = nan", "weight_density = 1.5", "weight_density = -1", "weights = 3"]
+)
+@pytest.mark.parametrize("place", ["layer", "top"])
+def test_weights_that_are_said_but_wrong_are_one_fault(tmp_path, value, place):
+    plain = GOOD.replace('weights = "dense"', value if place == "layer" else "")
+    with pytest.raises(UserError) as refusal:
+        imported(tmp_path, plain if place == "layer" else f"{value}\n{plain}", x=np.ones((2, 3), bool))
+    where = "layer 'x': " if place == "layer" else ""
+    assert re.search(rf"toml: {where}{value}: must be", str(refusal.value))
+    assert ";" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["none.toml", "."])
+def test_a_geometry_that_is_not_there_is_refused(tmp_path, name):
+    with pytest.raises(UserError, match=re.escape(str(tmp_path / name)) + ": (no such file|is a folder)"):
+        load_geometry(tmp_path / name)
 
 
 MISFITS = {

@@ -153,7 +153,7 @@ def test_two_faults_between_keys_are_both_reported():
 @pytest.mark.parametrize(
     ("source", "fragments"),
     [
-        ("nowhere.toml", ["nowhere.toml", "cannot be read"]),
+        ("nowhere.toml", ["nowhere.toml", "no such file"]),
         ("mesh61", ["'mesh61'", "'mesh16'"]),
         ("zzz", ["'zzz'", *PRESETS]),
     ],
@@ -172,7 +172,7 @@ def test_a_chip_that_cannot_be_read_as_text_is_refused(tmp_path, content):
         path.mkdir()
     else:
         path.write_bytes(content)
-    with pytest.raises(UserError, match=r"odd\.toml: cannot be read"):
+    with pytest.raises(UserError, match=r"odd\.toml: (is a folder, not a chip file|cannot be read as a text file)"):
         load_chip(path)
 
 

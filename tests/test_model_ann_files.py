@@ -48,11 +48,23 @@ def with_ranges(config: SpikformerConfig = TINY, **changes: float) -> Ticket:
         (lambda: dataclasses.replace(TINY, neuron="rely"), "neuron 'rely' is unknown; did you mean 'relu'"),
         (lambda: with_ranges(x=None), "calibration.ranges: 'x' is missing"),
         (lambda: with_ranges(y=1.0), "calibration.ranges: 'y' is unknown"),
-        (lambda: with_ranges(x=-1.0), r"calibration\.ranges\.x = -1\.0: must be a number of at least 0"),
-        (lambda: with_ranges(x=float("nan")), r"calibration\.ranges\.x = nan: must be"),
+        (lambda: with_ranges(x=-1.0), r"calibration\.ranges\.x = -1\.0: needs 0, or a number from"),
+        (lambda: with_ranges(x=float("nan")), r"calibration\.ranges\.x = nan: needs 0, or"),
         (lambda: with_ranges(dataclasses.replace(TINY, neuron="lif"), x=1.0), "calibration.ranges: 'x' is unknown"),
     ],
 )
 def test_mistakes_are_refused(build, message):
     with pytest.raises(UserError, match=message):
         build()
+
+
+@pytest.mark.parametrize("scale", [2.0**-20, 2.0**20])
+def test_the_widest_ranges_that_are_accepted_run_without_a_warning(scale):
+    """Warnings are errors: all small, all large, and one beside the other, as scales are quotients."""
+    ticket = random_ticket(dataclasses.replace(TINY, attention_scale=scale))
+    names = list(ticket.calibration.ranges)
+    for values in ((1.2e-38,), (3.4e38,), (1.2e-38, 3.4e38), (3.4e38, 1.2e-38)):
+        ranges = {name: values[index % len(values)] for index, name in enumerate(names)}
+        hidden = (0.0,) * len(ticket.calibration.hidden_max)
+        calibration = dataclasses.replace(ticket.calibration, hidden_max=hidden, ranges=ranges)
+        assert trace_of(dataclasses.replace(ticket, calibration=calibration), images_for(TINY, 2)).images == 2

@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 import pytest
+from sparsespike import recipes
+from sparsespike.analysis.tables import percent_pruned
 from sparsespike.model.data import load_data
 from sparsespike.model.evaluate import evaluate
 from sparsespike.model.export import trace_dataset
@@ -130,3 +132,20 @@ def test_trace_of_the_first_test_images():
 def test_a_number_of_images_that_the_split_does_not_have(images):
     with pytest.raises(UserError, match="1 to 359 images"):
         trace_dataset(shipped("digits"), "digits", images)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_tickets_command_is_shown_whole(terminal, monkeypatch, capsys):
+    """On a line of its own, however narrow the terminal is; and its sparsity is that of the tables."""
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", "80")
+    ticket = load_ticket(shipped("digits"))
+    recipes.inspect("digits")
+    printed = capsys.readouterr().out
+    assert ("\x1b[" in printed) == terminal
+    command = ticket.provenance["command"]
+    assert len(command) > 200
+    assert command in printed.splitlines()
+    assert percent_pruned(ticket.sparsity) == "92.49 %"
+    assert "92.49 %" in printed

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,11 +10,14 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from sparsespike.model.config import SpikformerConfig
+from sparsespike.model.lowering import lower
 from sparsespike.model.pruning import apply_masks, full_masks, prunable, prune_survivors
 from sparsespike.model.spikformer import Spikformer
-from sparsespike.model.ticket import Calibration, Ticket, load_ticket, make_ticket, save_ticket
+from sparsespike.model.start import find_trained
+from sparsespike.model.ticket import Calibration, Ticket, load_ticket, make_ticket, network_of, save_ticket
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.files import load_tensors, save_tensors
+from sparsespike.simulator.trace import THETA_MAX, Attention
 
 CONFIG = SpikformerConfig(image_size=4, sps_channels=(4, 8), depth=2, heads=2, mlp_ratio=2, classes=3)
 
@@ -114,17 +118,28 @@ def rewritten(path, change) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tensors, header: header["config"].update(depth=3), "not a valid ticket|is missing"),
+        (lambda tensors, header: header["config"].update(depth=3), "array 'mask/block.2.*' is missing"),
         (lambda tensors, header: header["config"].update(classes=4), "bytes|shape"),
         (lambda tensors, header: header["config"].update(width=4), "'width' is unknown"),
         (lambda tensors, header: header["config"].pop("keep"), "'keep' is missing"),
         (lambda tensors, header: header["config"].update(selector="best"), "selector 'best'"),
         (lambda tensors, header: header["calibration"].update(hidden_max=[]), "hidden_max"),
         (lambda tensors, header: header["calibration"].update(pixel_max=0), "pixel_max"),
+        (lambda tensors, header: header["calibration"].update(x=0), "calibration keys: 'x' is unknown"),
+        (lambda tensors, header: header["calibration"].pop("pixel_max"), "calibration keys: 'pixel_max' is missing"),
+        (lambda tensors, header: header.update(config=[1]), r"config = \[1\]: needs values by name"),
+        (lambda tensors, header: header.update(provenance=[1]), r"provenance = \[1\]: needs values by name"),
+        (lambda tensors, header: header["provenance"].update(seed=7), "provenance.seed = 7: needs a text"),
+        (lambda tensors, header: header["provenance"].update(a={"b": "c"}), r"provenance.a = \{'b': 'c'\}: needs"),
+        (lambda tensors, header: header["provenance"].update(a="\ud800"), "provenance.a = '.ud800': needs a text"),
         (lambda tensors, header: header.pop("provenance"), "provenance"),
-        (lambda tensors, header: tensors.pop("mask/head.weight"), "mask/head.weight"),
+        (lambda tensors, header: tensors.pop("mask/head.weight"), "array 'mask/head.weight' is missing"),
         (lambda tensors, header: tensors.update({"mask/head.weight": np.zeros(9, np.uint8)}), "needs 3 bytes"),
         (lambda tensors, header: tensors.update({"survivors/head.weight": np.zeros(99, np.float32)}), "99 surviving"),
+        (
+            lambda tensors, header: tensors.update({"survivors/head.weight": np.full(3, 1e300)}),
+            "survivors of head.weight: float64, needs float32",
+        ),
         (lambda tensors, header: tensors.update({"parameter/head.bias": np.zeros(4, np.float32)}), "head.bias: shape"),
         (lambda tensors, header: tensors.update({"parameter/head.bias": np.zeros(3)}), "float32"),
         (lambda tensors, header: tensors.update({"parameter/head.bias": np.full(3, np.nan, np.float32)}), "finite"),
@@ -137,6 +152,100 @@ def test_content_that_does_not_fit_is_refused(ticket, tmp_path, change, message)
     with pytest.raises(UserError, match=message) as caught:
         load_ticket(path)
     assert str(path) in str(caught.value)
+
+
+WRONG_VALUES = {
+    "config": {
+        "timesteps": [0, 1025, 10**9, 2.0, "4", None, True],
+        "image_size": [0, 65536, 10**30],
+        "image_channels": [True, 65536],
+        "classes": [0, 10**30, True],
+        "depth": [True, 10**30],
+        "heads": [True, 10**30],
+        "mlp_ratio": [True, 10**30],
+        "selector_seed": [-1, 2**63, 1.0, True],
+        "keep": [0, float("nan"), 1.1, "1", True, None],
+        "attention_scale": [0, float("nan"), float("inf"), 1e-300, 1e300, True, "x"],
+        "sps_channels": [[], 8, [4, True], [4, 8.0], [4, 10**9], "48"],
+        "sps_pools": [[0, 1], 7, "ab"],
+        "selector": [None, ["learned"]],
+        "activation": [1],
+        "neuron": [True],
+    },
+    "calibration": {
+        "pixel_max": [-1, float("nan"), float("inf"), 1e308, 1e-300, 10**400, "1", True, None, [1]],
+        "hidden_max": [[float("nan")], ["a"], [-1], [1e300], [True], "a", 3.5, None, {"a": 1}],
+        "ranges": [[], {"x": "a"}, {"x": float("nan")}, {"x": -1}, {"x": 1e-300}, {"x": True}, None],
+    },
+}
+
+
+@pytest.mark.parametrize(("part", "key"), [(part, key) for part, keys in WRONG_VALUES.items() for key in keys])
+def test_values_that_no_network_has_are_refused_by_name(ticket, tmp_path, part, key):
+    path = tmp_path / "t.safetensors"
+    for value in WRONG_VALUES[part][key]:
+        save_ticket(ticket, path)
+        rewritten(path, lambda tensors, header, value=value: header[part].update({key: value}))
+        with pytest.raises(UserError) as caught:
+            load_ticket(path)
+        assert re.match(rf"{re.escape(str(path))}: (calibration\.)?{key}\b", str(caught.value)), value
+
+
+def test_all_faults_of_a_header_are_told_at_once(ticket, tmp_path):
+    path = tmp_path / "t.safetensors"
+    save_ticket(ticket, path)
+
+    def change(tensors, header):
+        header["config"].update(timesteps=10**9, keep=2)
+        header["calibration"].update(pixel_max=0, hidden_max=[-1])
+        header.update(provenance=3)
+
+    rewritten(path, change)
+    with pytest.raises(UserError) as caught:
+        load_ticket(path)
+    names = ("timesteps = ", "keep = ", "calibration.pixel_max = ", "calibration.hidden_max = ", "provenance = ")
+    assert [name for name in names if name not in str(caught.value)] == []
+
+
+def test_a_negative_variance_is_refused_by_name(ticket, tmp_path):
+    """In a ticket's file, in the network of an official checkpoint's parameters; 0 and -0 are none."""
+    path, name = tmp_path / "t.safetensors", "patch_embed.proj_bn.running_var"
+    for value in (0.0, -0.0, -1e-5, -1.0):
+        variance = ticket.parameters[name].copy()
+        variance[2] = value
+        save_ticket(ticket, path)
+        rewritten(path, lambda tensors, header, variance=variance: tensors.update({f"parameter/{name}": variance}))
+        if value >= 0:
+            load_ticket(path)
+            continue
+        with pytest.raises(UserError, match=f"{path}: {name} goes down to {value:.3g}: a variance is never below 0"):
+            load_ticket(path)
+        with pytest.raises(UserError, match=f"{name} goes down to"):
+            network_of(ticket.config, dict(ticket.parameters) | {name: variance})
+
+
+def test_a_checkpoint_of_a_negative_variance_is_refused_where_a_training_begins(ticket, tmp_path):
+    path, name = tmp_path / "official.pth", "block.1.attn.q_bn.running_var"
+    state = {key: torch.from_numpy(array.copy()) for key, array in ticket.parameters.items()}
+    torch.save(state, path)
+    assert find_trained(str(path), CONFIG)[0] == path
+    state[name][0] = -0.5
+    torch.save(state, path)
+    with pytest.raises(UserError, match=f"{path}: {name} goes down to -0.5: a variance is never below 0"):
+        find_trained(str(path), CONFIG)
+
+
+def test_the_widest_values_that_are_accepted_lower_without_a_warning(ticket):
+    """Warnings are errors: no scale overflows; what no hidden sum reaches is refused by name."""
+    images = np.random.default_rng(0).normal(size=(2, 1, 4, 4)).astype(np.float32)
+    for pixel_max in (1.2e-38, 3.4e38):
+        lower(dataclasses.replace(ticket, calibration=Calibration(pixel_max, (0.0,)))).logits(images)
+    for scale in (2.0**-20, 2.0**20):
+        config = dataclasses.replace(ticket.config, attention_scale=scale, timesteps=9)
+        network = lower(dataclasses.replace(ticket, config=config, calibration=Calibration(1.0, (0.0,))))
+        assert 1 <= next(layer.theta for layer in network.layers if isinstance(layer, Attention)) <= THETA_MAX
+    with pytest.raises(UserError, match=r"calibration.hidden_max\[0\] = 3e\+38: no sum of that selector is so large"):
+        lower(dataclasses.replace(ticket, calibration=Calibration(1.0, (3e38,))))
 
 
 def test_a_pruned_weight_that_is_not_zero_is_refused(ticket):

@@ -16,6 +16,7 @@ from sparsespike.analysis.readme import GALLERY, block_names
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+TICKETS = ROOT / "model" / "tickets"
 PROMPT, SKIP = "$ ", "..."
 CLIENTS = re.compile(r"^from (spikingjelly|snntorch)", re.MULTILINE)
 BLOCK = re.compile(r"^```(?P<kind>console|python)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -67,6 +68,22 @@ def test_steps_are_found_in_order() -> None:
 
 def test_what_is_not_printed_is_missed() -> None:
     assert missing(("  a b", "...", "", "c"), "a b\nd\n") == ["c"]
+
+
+@pytest.mark.parametrize("data", ["fashion-mnist", "cifar10"])
+def test_what_is_said_of_larger_images_stands_in_the_results(data: str) -> None:
+    rows = [row for row in load_results(TICKETS / f"results-{data}.json").rows if row.ticket.neuron == "lif"]
+    dense, sparse = sorted(rows, key=lambda row: -row.ticket.keep)
+    before, after = (100 * (row.ticket.accuracy_integer or 0) for row in (dense, sparse))
+    said = " ".join(README.read_text("utf-8").split())
+    assert (
+        f"from {before:.1f} to {after:.1f} % and from {dense.energy_pj / 1e6:.1f} to {sparse.energy_pj / 1e6:.1f} µJ"
+        in said
+    )
+    assert "With 90.50 % of the weights pruned" in said
+    assert {dense.ticket.keep, sparse.ticket.keep} == {1.0, 0.7}
+    page = (TICKETS / "README.md").read_text("utf-8")
+    assert f"{before:.2f} %" in page
 
 
 @pytest.mark.slow

@@ -1,18 +1,24 @@
-"""Figures of the result table: one function each, from plain rows and the axes to draw on."""
+"""Figures of the result table: one function each, from plain rows and the axes to draw on.
 
-from collections.abc import Callable, Sequence
-from typing import Any
+Names of trainings and tickets may be long: what holds one is wrapped to the room it has.
+"""
+
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import LogFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from ..style import BLUE, FAINT, GREY, INK, PALETTE, blank, paint
+from ..tables import percent_pruned
 from .groups import SPARSE, Duel, Series, duels_of, series_of
 from .rows import Results, Row
-from .table import percent_pruned
 
 # name of a figure -> what to see in it
 CAPTIONS = {
@@ -23,7 +29,10 @@ CAPTIONS = {
     "placed as they are: where pruning many weights saves most; a single one often saves nothing",
 }
 MARKERS = "osD^vPXd"
-PANELS = 3  # of the ladder, side by side
+DASHES: tuple[Literal["--", ":", "-."], ...] = ("--", ":", "-.")  # of ANN twins
+PANELS, PANEL = 3, (2.5, 1.9)  # of the ladder, side by side; inches of each without its title
+NARROW, LEGEND, WIDE = 30, 44, 72  # characters that fit above a panel, in a legend, and above one plot
+LINE = 0.17  # inches of a line in a legend
 
 
 def compare_figures(results: Results) -> dict[str, Figure]:
@@ -35,9 +44,7 @@ def compare_figures(results: Results) -> dict[str, Figure]:
         figures["selectors"] = _selectors_figure(duels, results)
     priced = [row for row in rows if row.formula_pj > 0]
     if priced:
-        figure = blank(7.4, 4.6)
-        formula(series_of(priced), results, figure.subplots())
-        figures["formula"] = figure
+        figures["formula"] = _formula_figure(series_of(priced), results)
     sparsest = sparsest_of(rows)
     if sparsest is not None:
         figure = blank(7.0, 1.3 + 0.2 * len(sparsest.per_weight))
@@ -52,13 +59,26 @@ def _selectors_figure(duels: Sequence[Duel], results: Results) -> Figure:
     selectors(duels, _accuracy, left)
     left.set_ylabel(f"integer accuracy, {results.test_images:,} test images (%)")
     mean = np.mean([_accuracy(row) for duel in duels for step in duel.steps.values() for row in step.rows])
-    left.set_title(f"Accuracy (one standard error: {_standard_error(mean, results.test_images):.1f} points)")
+    left.set_title(f"Accuracy (standard error {_standard_error(mean, results.test_images):.1f} points)")
     selectors(duels, _energy, right)
     right.set_ylabel("simulated energy with DRAM (µJ per image)")
     right.set_title(f"Energy on {results.chip}, {results.images} images")
     right.set_ylim(0, 1.15 * max(_energy(row) for duel in duels for step in duel.steps.values() for row in step.rows))
     right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="mean, smallest and largest")
     return figure
+
+
+def _formula_figure(series: Sequence[Series], results: Results) -> Figure:
+    figure = blank(7.4, 4.6)
+    ax = figure.subplots()
+    formula(series, results, ax)
+    _, labels = ax.get_legend_handles_labels()
+    figure.set_figheight(max(4.6, 1.0 + LINE * _lines_in(labels)))
+    return figure
+
+
+def _lines_in(texts: Iterable[str]) -> int:
+    return sum(text.count("\n") + 1 for text in texts)
 
 
 def _energy_label(results: Results) -> str:
@@ -82,27 +102,60 @@ def ladder(series: Sequence[Series], results: Results) -> Figure:
     selectors than the learned one are left out; ANN twins are lines at their accuracy, their energy in words.
     """
     lines = [one for one in series if one.ticket.neuron == "lif" and one.ticket.selector not in ("rate", "random")]
-    twins = [one for one in series if one.ticket.neuron == "relu"]
+    twins = _twins(series)
     across = min(PANELS, max(1, len(lines)))
     down = -(-max(1, len(lines)) // across)
-    figure = blank(2.5 * across + 0.6, 2.3 * down + 0.9)
+    columns = 2 if across > 1 else 1
+    width = PANEL[0] * across + 0.6
+    key = _ladder_key(lines, twins, results.test_images, round((width / columns - 0.6) / 0.06))
+    rows = _lines_in(str(handle.get_label()) for handle in key) / columns
+    titles = max((_lines_in([_label(one)]) for one in lines), default=0)
+    figure = blank(width, (PANEL[1] + 0.8 * LINE * titles) * down + 0.5 + LINE * rows)
     axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     for number, ax in enumerate(axes.flat):
         for other in lines:
             ax.plot(*_points(other), color=GREY, linewidth=0.6, alpha=0.5, zorder=1)
-        for twin in twins:
-            ax.axhline(float(np.mean(_points(twin)[1])), color=INK, linewidth=0.8, linestyle="--", zorder=1)
+        for place, same in enumerate(twins):
+            level = float(np.mean(_points(same[0])[1]))
+            ax.axhline(level, color=INK, linewidth=0.8, linestyle=DASHES[place % len(DASHES)], zorder=1)
         if number < len(lines):
             _line(lines[number], number, results.test_images, ax)
         elif lines:
             ax.set_visible(False)
     figure.supxlabel(_energy_label(results) + f" on {results.chip}", fontsize=9)
-    figure.supylabel(f"integer accuracy, {results.test_images:,} test images (%)", fontsize=9)
-    texts = ["a point per pruning round", f"band: one standard error of {results.test_images:,} images"]
-    texts += [f"ring: first with at least {100 * SPARSE:.0f} % pruned"] if any(one.sparse for one in lines) else []
-    dashed = [f"dashed: {'; '.join(map(_twin_text, twins))}"] if twins else []
-    figure.suptitle("\n".join(["; ".join(texts), *dashed] if across == PANELS else texts + dashed), fontsize=8)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(f"integer accuracy,\n{results.test_images:,} test images (%)")
+    figure.legend(handles=key, loc="outside upper left", ncols=columns)
     return figure
+
+
+def _twins(series: Sequence[Series]) -> list[list[Series]]:
+    """ANN twins, those that are the same tickets on other flits together: they share a line."""
+    groups: dict[tuple[str, ...], list[Series]] = {}
+    for one in series:
+        if one.ticket.neuron == "relu":
+            groups.setdefault(tuple(row.ticket.name for step in one.steps for row in step.rows), []).append(one)
+    return list(groups.values())
+
+
+def _ladder_key(
+    lines: Sequence[Series], twins: Sequence[Sequence[Series]], images: int, width: int
+) -> list[Line2D | Patch]:
+    """What each mark of the ladder means, in lines of at most `width` characters."""
+    plain: dict[str, Any] = {"color": GREY, "linewidth": 0.5}
+    key: list[Line2D | Patch] = [Line2D([], [], marker="o", markersize=3.5, label="a point per pruning round", **plain)]
+    key.append(Patch(color=GREY, alpha=0.3, linewidth=0, label=f"one standard error of {images:,} images"))
+    if any(one.sparse for one in lines):
+        ring: dict[str, Any] = {"marker": "o", "markersize": 8, "markerfacecolor": "none", "linestyle": "none"}
+        key.append(Line2D([], [], color=INK, label=f"first with at least {100 * SPARSE:.0f} % pruned", **ring))
+    if len(lines) > 1:
+        key.append(Line2D([], [], color=GREY, linewidth=0.6, alpha=0.5, label="the other panels' lines"))
+    for place, same in enumerate(twins):
+        dashes = DASHES[place % len(DASHES)]
+        key.append(Line2D([], [], color=INK, linewidth=0.8, linestyle=dashes, label=_twin_text(same)))
+    for handle in key:
+        handle.set_label("\n".join(textwrap.fill(part, width) for part in str(handle.get_label()).split("\n")))
+    return key
 
 
 def _points(series: Series) -> tuple[list[float], list[float]]:
@@ -121,11 +174,17 @@ def _line(series: Series, number: int, test_images: int, ax: Axes) -> None:
     ax.set_title(_label(series), fontsize=8)
 
 
-def _twin_text(twin: Series) -> str:
+def _twin_text(same: Sequence[Series]) -> str:
     """Where an ANN twin is and what it spends: in words, so that the axis is the tickets' alone."""
-    energies, accuracies = _points(twin)
-    ends = list(dict.fromkeys(f"{energy:.3g}" for energy in (min(energies), max(energies))))
-    return f"{twin.name} ({np.mean(accuracies):.1f} %): {' to '.join(ends)} µJ"
+    accuracies = _points(same[0])[1]
+    mean = f"{'mean ' if len(accuracies) > 1 else ''}{np.mean(accuracies):.1f} %"
+    spent = []
+    for number, one in enumerate(same):
+        energies = _points(one)[0]
+        ends = dict.fromkeys(f"{energy:.3g}" for energy in (min(energies), max(energies)))
+        variant = one.steps[0].rows[0].variant
+        spent.append((f"{variant}: " if number and variant else "") + f"{' to '.join(ends)} µJ")
+    return f"{same[0].name} ({mean}):\n{'; '.join(spent)}"
 
 
 def _standard_error(percentages: ArrayLike, images: int) -> NDArray[np.float64]:
@@ -154,7 +213,7 @@ def selectors(duels: Sequence[Duel], value: Callable[[Row], float], ax: Axes) ->
     texts = [f"{duel.ticket.keep:g}\nround {duel.ticket.round}" for duel in duels]
     pruned = [step.ticket.pruned for duel in duels for step in duel.steps.values()]
     ends = list(dict.fromkeys(percent_pruned(share).removesuffix(" %") for share in (min(pruned), max(pruned))))
-    ax.set_xlabel(f"share of tokens kept; {' to '.join(ends)} % of the weights pruned")
+    ax.set_xlabel(f"share of tokens kept\n{' to '.join(ends)} % of the weights pruned")
     ax.set_xticks(range(len(duels)), texts)
     ax.set_xlim(-0.6, len(duels) - 0.4)
     ax.grid(axis="x", visible=False)
@@ -166,11 +225,13 @@ def formula(series: Sequence[Series], results: Results, ax: Axes) -> None:
     for number, one in enumerate(series):
         rows = [row for step in one.steps for row in step.rows]
         ann = one.ticket.neuron == "relu"
-        star = {"color": INK, "marker": "*", "s": 110, "facecolor": "white" if one.steps[0].rows[0].variant else INK}
+        shape = "*" if one.ticket.keep == 1 else "P"
+        star: dict[str, Any] = {"color": INK, "marker": shape, "s": 110 if shape == "*" else 60}
+        star["facecolor"] = "white" if one.steps[0].rows[0].variant else INK
         look: dict[str, Any] = star if ann else _look(number) | {"s": 20}
         x = [row.formula_pj / 1e6 for row in rows]
         ax.vlines(x, *_bands(rows), color=GREY, linewidth=0.6, alpha=0.35, zorder=1)
-        label = f"{one.name}, {_times(rows)} x" if ann else one.name
+        label = textwrap.fill(f"{one.name}, {_times(rows)} x" if ann else one.name, LEGEND)
         ax.scatter(x, [_energy(row) for row in rows], label=label, zorder=2, **look)
     for scale, axis in ((ax.set_xscale, ax.xaxis), (ax.set_yscale, ax.yaxis)):
         scale("log")
@@ -182,7 +243,7 @@ def formula(series: Sequence[Series], results: Results, ax: Axes) -> None:
     ax.set_ylabel(_energy_label(results))
     spiking = [row for row in every if row.ticket.neuron == "lif"]
     who = f"{results.chip} spends on spiking tickets" if spiking else f"{results.chip} spends on ANNs"
-    ax.set_title(f"{who} {_times(spiking or every)} times what the formula says")
+    ax.set_title(textwrap.fill(f"{who} {_times(spiking or every)} times what the formula says", WIDE))
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="point: nominal prices\nline: lowest to highest")
 
 
@@ -206,8 +267,9 @@ def _lines_of_ratio(x: Sequence[float], y: Sequence[float], ax: Axes) -> None:
         if last > 1.3 * first:
             ends = [first, last]
             ax.plot(ends, [times * end for end in ends], color=GREY, linewidth=0.8, linestyle="--", zorder=0)
-            at = (last, times * last)
-            ax.annotate(f"{times} x", at, (-3, -10), textcoords="offset points", fontsize=7, ha="right")
+            at = last * (first / last) ** 0.06, times * last * (first / last) ** 0.06
+            ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+            ax.text(*at, f"{times} x", fontsize=7, ha="center", va="center", bbox=ground, zorder=0.5)
     ax.set_xlim(left, right)
     ax.set_ylim(bottom, top)
 
@@ -225,7 +287,8 @@ def per_weight(row: Row, results: Results, ax: Axes) -> None:
         "energy per surviving weight and image (pJ), the layer's mean: without leakage, weights placed\n"
         f"as they are; a single weight less often saves nothing ({results.images} images share the loading)"
     )
-    ax.set_title(f"{row.ticket.name}, {percent_pruned(row.ticket.pruned)} pruned, on {row.chip}")
+    title = f"{row.ticket.name}, {percent_pruned(row.ticket.pruned)} pruned, on {row.chip}"
+    ax.set_title(textwrap.fill(title, WIDE))
     ax.grid(axis="y", visible=False)
     ax.grid(axis="x", color=FAINT)
 
@@ -248,7 +311,9 @@ def _label(series: Series) -> str:
     counts = sorted({len(step.rows) for step in series.steps})
     first, last = (percent_pruned(step.ticket.pruned) for step in (series.steps[0], series.steps[-1]))
     pruned = first if len(series.steps) == 1 else f"{first.removesuffix(' %')} to {last}"
-    return f"{series.name}\n{pruned} pruned" + (f"\nmean of {_range(counts)} seeds" if counts[-1] > 1 else "")
+    return f"{textwrap.fill(series.name, NARROW)}\n{pruned} pruned" + (
+        f"\nmean of {_range(counts)} seeds" if counts[-1] > 1 else ""
+    )
 
 
 def _range(counts: Sequence[int]) -> str:

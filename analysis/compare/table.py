@@ -1,9 +1,8 @@
 """The result table of the project: all tickets, or each training in two lines."""
 
-import math
 from collections.abc import Callable
 
-from ..tables import Table, kib, percent, si
+from ..tables import Table, kib, percent, percent_pruned, si
 from .groups import SPARSE, Series, Step, series_of
 from .rows import WIDE_FLITS, Results, Row, TicketFacts
 
@@ -41,11 +40,6 @@ def summary_steps(series: Series) -> tuple[Step, ...]:
     """The least sparse step and the first of at least 90 % sparsity; where none is, the sparsest."""
     first, sparse = series.steps[0], series.sparse or series.steps[-1]
     return (first,) if sparse is first else (first, sparse)
-
-
-def percent_pruned(share: float) -> str:
-    """A share of weights as a percentage, rounded down: what is below 90 % never reads as 90.0 %."""
-    return f"{math.floor(1000 * share + 1e-6) / 10:.1f} %"
 
 
 def band(low_pj: float, high_pj: float) -> str:

@@ -11,13 +11,11 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ...simulator.errors import UserError
-from ..checkpoint import TORCH_MAGIC, ZIP_MAGIC, load_plain
+from ..checkpoint import TORCH_MAGIC, ZIP_MAGIC, load_plain, oddity, refuse_bomb, room_of, within
 from .unpickler import UnpickleError, unpickle
 
 Array = NDArray[Any]
 
-# What a file may unfold to: spikes pack 8 to a byte and compress well, but hardly further than this.
-FREE_BYTES, RATIO = 2**26, 256
 MOST_ITEMS, DEEPEST = 100_000, 4  # on a level, levels; Layer_0/x is on the third
 NUMBERS = "buif"  # kinds of numpy types
 
@@ -41,8 +39,7 @@ def read_arrays(path: str | Path) -> dict[str, Array]:
 
 
 def _read(path: Path) -> dict[str, Array]:
-    size = path.stat().st_size
-    room = max(FREE_BYTES, RATIO * size)
+    room = room_of(path)
     with path.open("rb") as file:
         beginning = file.read(len(TORCH_MAGIC))
         if beginning.startswith(ZIP_MAGIC):
@@ -50,7 +47,7 @@ def _read(path: Path) -> dict[str, Array]:
         if beginning.startswith(TORCH_MAGIC):
             return _named(load_plain(path, "torch file"), room)
         file.seek(0)
-        return _named(unpickle(file, size), room)
+        return _named(unpickle(file, path.stat().st_size), room)
 
 
 def _read_zip(path: Path, room: int) -> dict[str, Array]:
@@ -60,9 +57,7 @@ def _read_zip(path: Path, room: int) -> dict[str, Array]:
         raise UserError("truncated or damaged: no zip archive") from None
     with archive:
         members = archive.infolist()
-        unfolded = sum(member.file_size for member in members)
-        if unfolded > room:
-            raise UserError(f"unfolds to {unfolded:,} bytes, more than {room:,}: {RATIO} times its size")
+        refuse_bomb(archive, room)
         if any(member.filename.endswith("data.pkl") for member in members):
             return _named(load_plain(path, "torch file"), room)
         found = [member for member in members if member.filename.endswith(".npy")]
@@ -96,14 +91,10 @@ def _read_npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array | None
 def _named(content: Any, room: int) -> dict[str, Array]:
     """The tensors of nested dicts and lists, by path."""
     arrays: dict[str, Array] = {}
-    for name, tensor in _walk(content):
-        if not _is_numbers(tensor):
-            continue
-        room -= tensor.numel() * tensor.element_size()
-        if room < 0:
-            raise UserError(f"array {name!r} {tuple(tensor.shape)} unfolds to more than {RATIO} times the file")
-        plain = tensor.detach()
-        arrays[name] = (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
+    plain = ((name, tensor) for name, tensor in _walk(content) if not oddity(tensor))
+    for name, tensor in within(plain, room):
+        numbers = tensor.detach()
+        arrays[name] = (numbers.float() if numbers.dtype == torch.bfloat16 else numbers).numpy()
     return arrays
 
 
@@ -126,25 +117,6 @@ def _children(item: Any) -> Iterable[tuple[str | int, Any]]:
     if isinstance(item, (list, tuple)):
         return enumerate(item)
     return ((key, value) for key, value in item.items() if isinstance(key, str)) if isinstance(item, Mapping) else ()
-
-
-def _is_numbers(tensor: torch.Tensor) -> bool:
-    dense = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
-    return dense and tensor.dtype in _TYPES and not tensor.is_neg()
-
-
-_TYPES = {
-    torch.bool,
-    torch.uint8,
-    torch.int8,
-    torch.int16,
-    torch.int32,
-    torch.int64,
-    torch.float16,
-    torch.bfloat16,
-    torch.float32,
-    torch.float64,
-}
 
 
 def _unpack_bits(arrays: dict[str, Array]) -> dict[str, Array]:

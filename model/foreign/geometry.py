@@ -1,12 +1,12 @@
 """What a file of spikes does not say of its network, from TOML: shapes of layers, and what to take for weights."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...simulator.errors import UserError, nearest
+from ...simulator.files import read_toml
 from ...simulator.trace import HostWork
 from .schema import HOST, LAYER, NEEDED, TOP, WEIGHTS, check_table
 
@@ -69,15 +69,11 @@ class Geometry:
 
 def load_geometry(path: str | Path) -> Geometry:
     """Read a geometry file. Raises UserError where it cannot be read, else with all of its faults at once."""
-    try:
-        data = tomllib.loads(Path(path).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError):
-        raise UserError(f"{path}: cannot be read as a text file") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: not valid TOML: {error}") from None
+    data = read_toml(path, "geometry")
     faults: list[str] = []
     top = check_table(data, TOP, ("name", "layer"), "", faults)
-    layers = [_layer(table, index, top, faults) for index, table in enumerate(top.get("layer", []), 1)]
+    said = _Said(data, top)
+    layers = [_layer(table, index, said, faults) for index, table in enumerate(top.get("layer", []), 1)]
     host = [_host(table, index, faults) for index, table in enumerate(top.get("host", []), 1)]
     names = [layer.name for layer in layers if layer is not None]
     faults += [f"layer {name!r}: there are two of this name" for name in dict.fromkeys(names) if names.count(name) > 1]
@@ -95,7 +91,15 @@ def load_geometry(path: str | Path) -> Geometry:
     )
 
 
-def _layer(table: Mapping[str, Any], index: int, top: Mapping[str, Any], faults: list[str]) -> LayerGeometry | None:
+@dataclass(frozen=True)
+class _Said:
+    """A table of the file: all that it says, and what of that is sound."""
+
+    all: Mapping[str, Any]
+    sound: Mapping[str, Any]
+
+
+def _layer(table: Mapping[str, Any], index: int, top: _Said, faults: list[str]) -> LayerGeometry | None:
     """One [[layer]]; None where it is so wrong that nothing can be made of it."""
     name, kind = table.get("name"), table.get("kind")
     where = f"layer {name if isinstance(name, str) and name else index!r}: "
@@ -106,7 +110,7 @@ def _layer(table: Mapping[str, Any], index: int, top: Mapping[str, Any], faults:
     values = check_table(table, LAYER[kind], ("name", *NEEDED[kind]), where, faults)
     weights = WeightChoice()
     if "channels" in LAYER[kind]:
-        weights = _weights(values, top, where, faults)
+        weights = _weights(_Said(table, values), top, where, faults)
     if "name" not in values:
         return None
     plain = {key: value for key, value in values.items() if key not in (*WEIGHTS, "weight_axes", "input")}
@@ -122,20 +126,21 @@ def _usual_inputs(name: Any, kind: str) -> tuple[str, ...]:
     return tuple(f"{name}_{part}" for part in "qkv") if kind == "attention" else (str(name),)
 
 
-def _weights(values: Mapping[str, Any], top: Mapping[str, Any], where: str, faults: list[str]) -> WeightChoice:
-    """What the layer says, else what the top of the file says for all."""
-    said = values if {"weights", "weight_density"} & set(values) else top
-    array, density = said.get("weights"), said.get("weight_density")
-    if (array is None) == (density is None):
-        which = "both of" if array is not None else "none of"
+def _weights(layer: _Said, top: _Said, where: str, faults: list[str]) -> WeightChoice:
+    """What the layer says, else what the top of the file says for all; that it is sound has been looked at before."""
+    ways = {"weights", "weight_density"}
+    said = layer if ways & set(layer.all) else top
+    given = ways & set(said.all)
+    if len(given) != 1:
+        which = "both of" if given else "none of"
         faults.append(
             f'{where}{which} weights ("{DENSE}", or an array of the file) and weight_density are given; give one'
         )
-    seed = values.get("seed", top.get("seed", 0))
-    axes = values.get("weight_axes", "")
-    if array == DENSE or array is None:
-        return WeightChoice(density=density or 1.0, seed=seed)
-    return WeightChoice(array=array, axes=axes)
+    array = said.sound.get("weights", DENSE)
+    if array == DENSE:
+        seed = layer.sound.get("seed", top.sound.get("seed", 0))
+        return WeightChoice(density=said.sound.get("weight_density", 1.0), seed=seed)
+    return WeightChoice(array=array, axes=layer.sound.get("weight_axes", ""))
 
 
 def _host(table: Mapping[str, Any], index: int, faults: list[str]) -> HostWork | None:

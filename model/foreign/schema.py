@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...simulator.errors import nearest
-
-LARGEST = 65535  # of a size (the trace numbers channels and tokens in 16 bits)
-MOST_TIMESTEPS = 1024
+from ...simulator.trace import SIZE_MAX, TIMESTEPS_MAX
 
 
 @dataclass(frozen=True)
@@ -39,16 +37,16 @@ def _is_whole(value: Any, low: int, high: int) -> bool:
     return type(value) is int and low <= value <= high
 
 
-def _whole(low: int, high: int = LARGEST) -> Key:
+def _whole(low: int, high: int = SIZE_MAX) -> Key:
     return Key(lambda value: _is_whole(value, low, high), f"a whole number from {low} to {high}")
 
 
 def _sizes(low: int, *names: str) -> Key:
     def test(value: Any) -> bool:
         wanted = isinstance(value, list) and len(value) == len(names)
-        return wanted and all(_is_whole(size, low, LARGEST) for size in value)
+        return wanted and all(_is_whole(size, low, SIZE_MAX) for size in value)
 
-    return Key(test, f"[{', '.join(names)}], whole numbers from {low} to {LARGEST}", tuple)
+    return Key(test, f"[{', '.join(names)}], whole numbers from {low} to {SIZE_MAX}", tuple)
 
 
 def _size_or_pair(low: int) -> Key:
@@ -88,7 +86,7 @@ WEIGHTS = {"weights": _TEXT, "weight_density": _DENSITY, "seed": _whole(0, 2**32
 TOP = {
     "name": _TEXT,
     "source": _TEXT,
-    "timesteps": _whole(1, MOST_TIMESTEPS),
+    "timesteps": _whole(1, TIMESTEPS_MAX),
     "weight_bits": _whole(2, 8),
     "layer": _TABLES,
     "host": _TABLES,

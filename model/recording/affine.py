@@ -5,9 +5,8 @@ from torch import Tensor
 
 from .fields import NotFollowedError, channel_of, image_of, time_of, token_of
 from .places import Places
-from .values import Value, evaluate
+from .values import NORMS, Value, evaluate
 
-NORMS = frozenset({"native_batch_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit"})
 ARITHMETIC = frozenset({"add", "sub", "mul", "div", "rsub", "neg"})
 
 

@@ -82,11 +82,13 @@ class Context:
 
     def foreign(self, operation: str, *calls: Value) -> None:
         """Note an operation that the chip has no counterpart for, one entry per module."""
+        for call in calls:
+            call.note["foreign"] = True
         known = self.out.unsupported
         name = calls[0].path or "(root)"
         for index, entry in enumerate(known):
             if (entry.name, entry.operation) == (name, operation):
-                known[index] = Foreign(name, operation, entry.calls + calls)
+                known[index] = Foreign(name, operation, tuple(dict.fromkeys(entry.calls + calls)))
                 return
         known.append(Foreign(name, operation, calls))
 

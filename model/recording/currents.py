@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from .affine import ARITHMETIC, NORMS, affine
+from .affine import ARITHMETIC, affine
 from .places import Places
 from .sites import Site, Sites
-from .values import Value
+from .values import NORMS, Value
 
 Float = Tensor  # float64[channels] or of one element
 _SUM_KEEPS = ARITHMETIC | NORMS | {"mean", "sum"}
@@ -73,6 +73,9 @@ class _Walk:
             return
         self.seen.add(value)
         live = [parent for parent in value.parents if not parent.fixed]
+        if self._ends(value, live):
+            self.drive.odd.append(value)  # it makes sums of spikes, as a layer does: what made these drives others
+            return
         if pooled:  # sums; a negative factor behind them would make their largest the smallest
             if bool((now.gain <= 0).any()):
                 self.drive.odd.append(value)
@@ -87,6 +90,17 @@ class _Walk:
         else:  # not understood; what lies behind it drives the neuron all the same
             self.drive.odd.append(value)
             self.left += [replace(now, value=parent) for parent in reversed(live)]
+
+    def _ends(self, value: Value, live: list[Value]) -> bool:
+        """Whether an operation of the host, or a sum without weights, reads spikes: it is no part of a neuron."""
+        if value.op in ("sum", "mean"):
+            return live[0].spiking and not any(self._sums(part) for part in live)
+        return bool(value.note.get("foreign")) and any(part.spiking and not self._sums(part) for part in live)
+
+    def _sums(self, value: Value) -> bool:
+        """Whether what looks like spikes is a layer's sums, or q AND k."""
+        site = self.sites.of(value.origin)
+        return is_sum(value, self.sites) or (site is not None and site.kind == "mask")
 
     def _added(self, now: _Entering, live: list[Value]) -> None:
         """Two sums that meet. One that is spread over axes of the other is no sum of its neurons' own."""

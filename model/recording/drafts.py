@@ -70,9 +70,12 @@ class Reading:
 
     reasons: sentences, empty where everything is understood.  unsupported: what the chip has no counterpart for.
     drives: what adds up to the neurons of each stream.
+    lost: behind which operation elements could not be followed, where others are to be refused.
     """
 
     layers: list[LayerDraft] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     unsupported: list[Foreign] = field(default_factory=list)
     drives: dict[Draft, Drive] = field(default_factory=dict)
+    timesteps: int = 0
+    lost: Value | None = None

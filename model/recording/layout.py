@@ -172,6 +172,8 @@ def moved(value: Value, find: Callable[[Value], Layout]) -> Layout:
     """The layout of a value that moves elements of its parents. Raises NotSeparableError."""
     given = value.arguments
     if value.op in ("stack", "cat"):
+        if any(part.fixed for part in given[0]):
+            raise NotSeparableError  # constants among neurons: no places of their own
         layouts = [find(part) for part in given[0]]
         axis = given[1] if len(given) > 1 else value.keywords.get("dim", 0)
         return stacked(layouts, axis) if value.op == "stack" else joined(layouts, axis)

@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from .fields import TIME, TOKEN, NotFollowedError, image_of, ranks, time_of, token_of
+from .fields import TIME, TOKEN, NotFollowedError, image_of, of_chip_alone, ranks, time_of, token_of
 from .layout import Layout, NotSeparableError, moved, stacked
-from .products import AttentionView, view_attention
-from .values import Value
+from .products import AttentionView, product_places, view_attention
+from .values import NORMS, Value
 
 # Operations whose first operand is a stack of maps, and whose outcome keeps the stack
 _MAPS = frozenset({"convolution", "max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d"})
 _ROWS = ("addmm", "mm")
 _REDUCTIONS = ("sum", "mean")
-_NORMS = ("native_batch_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit")
 
 
 class Places:
@@ -43,7 +42,8 @@ class Places:
         latest = 0
         for value in values:
             if not value.fixed and (value.op == "neuron" or value.op == "convolution" or value.op in _ROWS):
-                latest = max(latest, self.of(value).largest(time_of))
+                with of_chip_alone():
+                    latest = max(latest, self.of(value).largest(time_of))
         return latest + 1
 
     def images_of(self, value: Value) -> Tensor:
@@ -105,11 +105,11 @@ class Places:
         if value.op in _MAPS and len(value.shape) in (3, 4) and value.output == 0:
             return self._maps(value)
         if value.op in ("bmm", "mm") and sum(not parent.fixed for parent in value.parents) == 2:
-            return self.attention(value).places
+            return self._product(value)
         if value.op in _ROWS and not value.parents[_OPERAND.get(value.op, 0)].fixed:
             rows = self.stack(value) + (self.tokens(value) << TOKEN)
             return Layout.of(0, [rows, torch.arange(value.shape[1])])
-        if value.op in _NORMS:
+        if value.op in NORMS:
             return self.of(value.parents[0])
         return self._reduced(value) if value.op in _REDUCTIONS else self._elementwise(value)
 
@@ -119,6 +119,13 @@ class Places:
         if not live:
             raise NotFollowedError(value)
         return max((self.of(parent) for parent in live), key=lambda layout: layout.first(time_of))
+
+    def _product(self, value: Value) -> Layout:
+        """Of spiking attention, or of any other two activations: the host's, but its neurons are followed too."""
+        try:
+            return self.attention(value).places
+        except NotFollowedError:
+            return product_places(self.of(value.parents[0]), self.of(value.parents[1]), value.shape)
 
     def _maps(self, value: Value) -> Layout:
         """[stack, channels, …]: every position of the map is a token."""

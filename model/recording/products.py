@@ -4,7 +4,7 @@ Which operand is q, which k and which v, and which axis is tokens, follows from 
 of the two products and a transposed layout make no difference.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -130,3 +130,23 @@ def _outcome(q: Layout, token_axis: int, v_channels: Tensor, value: Value, trans
     if transposed:
         parts[1], parts[2] = parts[2], parts[1]
     return Layout.of(0, parts).reshaped(value.shape)
+
+
+def product_places(left: Layout, right: Layout, shape: Sequence[int]) -> Layout:
+    """Places of a product of two activations that is no spiking attention: the tokens of the one, the other's channels.
+
+    Where both have tokens there, or both channels, as in the square of softmax attention, columns count as channels.
+    """
+    left, right = _matrices(left), _matrices(right)
+    groups, (rows, columns) = left.axis(0), shape[-2:]
+    when = (groups >> TIME) << TIME
+    sides = [not layout.constant([axis], token_of) for layout, axis in ((left, 1), (right, 2))]
+    if sides == [True, False]:
+        parts = [token_of(left.axis(1)) << TOKEN, channel_of(right.axis(2))]
+        return Layout.of(0, [when + right.change(0, channel_of), *parts]).reshaped(shape)
+    if sides == [False, True]:
+        parts = [channel_of(left.axis(1)), token_of(right.axis(2)) << TOKEN]
+        return Layout.of(0, [when + left.change(0, channel_of), *parts]).reshaped(shape)
+    heads, _ = _heads(groups)
+    parts = [torch.arange(rows) << TOKEN, torch.arange(columns)]
+    return Layout.of(0, [when + heads * columns, *parts]).reshaped(shape)

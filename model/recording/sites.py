@@ -35,6 +35,8 @@ def kind_of(value: Value) -> Kind:
     """What a value is to the chip."""
     if value.op == "neuron":
         return "neuron"
+    if "inside" in value.note:  # of a module that is named as a whole
+        return "other"
     if value.op in _SYNAPSES and value.output == 0 and weight(value).fixed and not operand(value).fixed:
         return "synapse"
     if value.op in _POOLS and value.output == 0:

@@ -1,5 +1,7 @@
 """A layer of weights: who feeds it, how it sees that, and what its weights are in the order of those neurons."""
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -46,8 +48,8 @@ def read_synapse(context: Context, site: Site) -> None:
         places = context.places.of(operands[0])
         seen = (seen_as_maps if site.value.op == "convolution" else seen_as_rows)(places, source)
     context.refuse_recurrence(site, layer.source)
-    if not _reads_all(context, site, seen, layer.source):
-        context.foreign("a layer that reads only some of the timesteps or tokens", *site.calls)
+    if (odd := _reads_other(context, site, seen, layer.source)) is not None:
+        context.foreign(odd, *site.calls)
         return
     _place(layer, *kernel, seen)
     prove_sums(context, layer, site)
@@ -124,13 +126,18 @@ def _pixels(layer: LayerDraft, images: NDArray[np.float32]) -> None:
     source.channels, source.height, source.width = source.pixels.shape[1:]
 
 
-def _reads_all(context: Context, site: Site, seen: Seen, source: Draft) -> bool:
-    """Whether its rows are all images and timesteps of the stream, and all tokens where a row is one, each once."""
+def _reads_other(context: Context, site: Site, seen: Seen, source: Draft) -> str | None:
+    """What it reads, unless its rows are all images and timesteps of the stream, and all tokens where a row is one."""
     rows = torch.cat([context.places.stack(call) + (context.places.tokens(call) << TOKEN) for call in site.calls])
     if source.pixels is not None:
-        return True  # each image once, whatever the timesteps
+        return None  # each image once, whatever the timesteps
     each = source.tokens if site.value.op != "convolution" and seen.form == "same" else 1
-    return len(rows) == len(torch.unique(rows)) == context.streams.images * context.streams.timesteps * each
+    whole = context.streams.images * context.streams.timesteps * each
+    if len(rows) == len(torch.unique(rows)) == whole:
+        return None
+    if len(torch.unique(rows)) == whole and len(site.calls) > 1:
+        return f"a layer that is run {len(site.calls)} times on the same spikes"
+    return "a layer that reads only some of the timesteps or tokens"
 
 
 def _place(layer: LayerDraft, kernel: Tensor, window: Window, seen: Seen) -> None:
@@ -145,11 +152,22 @@ def _place(layer: LayerDraft, kernel: Tensor, window: Window, seen: Seen) -> Non
     elif seen.form == "same" or (seen.form == "flat" and window == Window(1, 1)):
         kernel = kernel[:, torch.argsort(channel_of(seen.order))]
     else:  # it takes tokens and channels for others than those that fired
-        raise NotFollowedError(value)
+        raise NotFollowedError(_rearranged(value))
     if len(value.shape) == 3 and value.op == "convolution" and source.height > 1 and window != Window(1, 1):
         raise NotFollowedError(value)  # one-dimensional, along a map whose rows lie one behind the other
     layer.weights, layer.window = kernel.contiguous().numpy(), window
     layer.kind = "linear" if window == Window(1, 1) and source.pixels is None else "conv"
+
+
+def _rearranged(reader: Value) -> Value:
+    """Whatever left out, repeated or added elements on the way to a reader; else the reader itself."""
+    value = operand(reader)
+    while value.moves and not value.identity:
+        live = [parent for parent in value.parents if not parent.fixed]
+        if len(live) != 1 or math.prod(live[0].shape) != math.prod(value.shape):
+            return value
+        value = live[0]
+    return reader
 
 
 def _ungrouped(dense: Tensor, groups: int) -> Tensor:

@@ -16,11 +16,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from ...simulator.errors import UserError
+from .contraction import as_linear
 from .known import is_neuron, spikes_of
 from .layout import Layout
-from .values import Sample, Value
+from .values import NORMS, Sample, Value, plain
 
-# Whoever reads here meets a layer of the chip: its operands' values are looked at, and kept if they are spikes.
+# Whoever reads here meets a layer of the chip: its operands' values are looked at, and kept if they are spikes. So are
+# those of operations that nothing is known of.
 READERS = {
     "convolution": (0,),
     "addmm": (1, 2),
@@ -55,7 +57,8 @@ _DECIDES = frozenset({"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "
 class Tape(TorchDispatchMode):
     """A recording of one run.
 
-    values: in the order of their making, those that compute something.  outputs: what the model returned.
+    values: in the order of their making, those that compute something.  outputs: what the model returned, of several
+    tensors the first; returned: all of them.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -65,10 +68,17 @@ class Tape(TorchDispatchMode):
         self._bases: dict[int, Any] = {}
         self._paths = [""]
         self._model = model
+        self._recurrent = {
+            name: f"recurrence ({type(module).__name__})"
+            for name, module in model.named_modules()
+            if isinstance(module, nn.RNNBase | nn.RNNCellBase)
+        }
         self._inside = 0  # known neurons that are running
         self.outputs: list[Value] = []
+        self.returned: list[Value] = []
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            self._of[tensor] = Value("parameter", tuple(tensor.shape), name, tensor=tensor.detach())
+            note = {"trained": isinstance(tensor, nn.Parameter)}
+            self._of[tensor] = Value("parameter", tuple(tensor.shape), name, tensor=tensor.detach(), note=note)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -87,6 +97,10 @@ class Tape(TorchDispatchMode):
 
     def output(self, returned: Any) -> None:
         """Note what the model returned, of tuples, lists and dicts the first tensor; spikes in it are kept."""
+        for part in _tensors(returned):
+            if (value := self._of.get(part)) is not None:
+                value.take(part)
+                self.returned.append(value)
         while isinstance(returned, (tuple, list, dict)) and returned:
             returned = next(iter(returned.values())) if isinstance(returned, dict) else returned[0]
         value = self._of.get(returned) if isinstance(returned, Tensor) else None
@@ -146,7 +160,7 @@ class Tape(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name in _DECIDES:
             self.refuse_decisions(name, args)
-        self._read(name, args)
+        self._read(func, name, args)
         out = func(*args, **keywords)
         self._note(func, name, args, keywords, out)
         return out
@@ -160,15 +174,16 @@ class Tape(TorchDispatchMode):
                 "or takes it out of torch; what depends on it cannot be traced: make it independent of the data"
             )
 
-    def _read(self, name: str, args: tuple[Any, ...]) -> None:
-        for position in READERS.get(name, ()):
+    def _read(self, func: Any, name: str, args: tuple[Any, ...]) -> None:
+        known = plain(name.removesuffix("_"), func) or name in NORMS
+        for position in READERS.get(name, () if known else range(len(args))):
             operand = args[position] if position < len(args) else None
             if not isinstance(operand, Tensor):
                 continue
             value = self._of.get(operand)
             if value is not None and not value.fixed:
                 value.take(operand)
-                if value.from_input and name not in _AVERAGE:
+                if value.from_input and name in READERS and name not in _AVERAGE:
                     value.tensor = operand.detach()  # the images, whatever was done to them on the way
 
     def _known(self, tensor: Tensor, path: str) -> Value:
@@ -207,7 +222,11 @@ class Tape(TorchDispatchMode):
                 value = Value(
                     "expand", tuple(tensor.shape), path, torch.ops.aten.expand.default, (plain[1], list(tensor.shape))
                 )
-            if short in _SUMS and index == 0:
+            linear = as_linear(value, args, tensor)
+            if linear is not None:
+                self.values.append(linear[0])
+                value = linear[1]
+            elif short in _SUMS and index == 0:
                 value.samples = Sample.of(tensor.detach())
             self._set(tensor, value, bool(written))
         if not tensors and written:
@@ -217,6 +236,8 @@ class Tape(TorchDispatchMode):
 
     def _set(self, tensor: Tensor, value: Value, in_place: bool) -> None:
         storage = tensor.untyped_storage()._cdata
+        if value.path in self._recurrent:
+            value.note["inside"] = self._recurrent[value.path]
         if not value.moves:
             self.values.append(value)
         if in_place:
@@ -233,7 +254,8 @@ class Tape(TorchDispatchMode):
         old, view = self._of.get(base), self._of.get(tensor)
         if old is None or view is None:
             return
-        self._of[base] = Value("write", tuple(base.shape), value.path, arguments=(old, view, value))
+        inside = {name: value.note[name] for name in ("inside",) if name in value.note}
+        self._of[base] = Value("write", tuple(base.shape), value.path, arguments=(old, view, value), note=inside)
 
     def _plain(self, item: Any, path: str) -> Any:
         if isinstance(item, Tensor):
@@ -256,6 +278,14 @@ class _Leaving(TorchFunctionMode):
         if func in _LEAVE:
             self._tape.refuse_decisions(func.__name__, args)
         return func(*args, **dict(kwargs or {}))
+
+
+def _tensors(item: Any) -> Iterator[Tensor]:
+    if isinstance(item, Tensor):
+        yield item
+    elif isinstance(item, (tuple, list, dict)):
+        for part in item.values() if isinstance(item, dict) else item:
+            yield from _tensors(part)
 
 
 def first_of(module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Tensor:

@@ -5,7 +5,7 @@ import contextlib
 from .context import Context
 from .currents import is_sum
 from .drafts import LayerDraft
-from .fields import NotFollowedError
+from .fields import NotFollowedError, of_chip_alone
 from .pooling import pool_sums
 from .readout import averaged
 from .sites import Site
@@ -21,7 +21,8 @@ def give_targets(context: Context) -> None:
             layer.target = context.streams.holding(frozenset(layer.sites[0].calls))
     for site in context.sites:
         if site.kind == "neuron":
-            context.streams.take(site.calls, site.path)
+            with of_chip_alone():
+                context.streams.take(site.calls, site.path)
     for value in context.tape.outputs:
         _output(context, value)
     for stream in list(found.values()):
@@ -29,6 +30,25 @@ def give_targets(context: Context) -> None:
             _target(context, stream)
     for stream in list(found.values()):
         _residual(context, stream)
+
+
+def name_undriven(context: Context) -> None:
+    """Name neurons that spikes reach without any weights: no layer of the chip makes theirs."""
+    for stream in list(context.streams.found.values()):
+        known = stream.made_by is not None and stream.made_by.kind == "neuron"
+        if stream.spikes is None or stream.carrier.from_input or (known and stream.carrier.parents[0].from_input):
+            continue
+        if stream.carrier.op in ("sum", "mean"):
+            continue  # no neurons: what a head reads
+        drive = context.drive(stream)
+        sums = [value for value in drive.odd if value.op in ("sum", "mean")]
+        if any(term.site.kind in ("synapse", "product", "mask") for term in drive.terms) or not (known or sums):
+            continue
+        if any(value.note.get("foreign") for value in drive.odd + [term.site.value for term in drive.terms]):
+            continue  # named already
+        read = f"the {sums[0].op} of spikes" if sums else "spikes"
+        calls = stream.made_by.calls if stream.made_by is not None else [stream.carrier]
+        context.foreign(f"neurons that read {read} without weights", *calls)
 
 
 def _output(context: Context, value: Value) -> None:

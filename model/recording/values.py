@@ -25,6 +25,20 @@ MOVES = frozenset(
         *("constant_pad_nd", "unfold", "diagonal", "select_scatter", "slice_scatter", "pixel_unshuffle"),
     }
 )
+NORMS = frozenset({"native_batch_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit"})
+# Elementwise, or made of another tensor's shape alone, though torch does not mark them so
+_PLAIN = frozenset(
+    {
+        *("fill", "zero", "copy", "where", "masked_fill", "view_as_real", "view_as_complex"),
+        *("rand_like", "randn_like", "randint_like", "bernoulli", "ones_like", "zeros_like", "empty_like", "full_like"),
+        *("write", "state", "native_dropout"),
+    }
+)
+
+
+def plain(op: str, function: Any) -> bool:
+    """Whether an operation moves elements, or makes each of its own counterparts: what neurons are made of."""
+    return op in MOVES or op in _PLAIN or torch.Tag.pointwise in getattr(function, "tags", ())
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,8 @@ class Spikes:
     def of(tensor: Tensor) -> "Spikes":
         """Classify by value: what a tensor's type says of it does not matter."""
         shape = tuple(tensor.shape)
+        if tensor.is_complex():
+            return Spikes("real", shape)
         flat = tensor.detach().reshape(-1)
         fired = flat != 0
         if _equal(fired, flat):

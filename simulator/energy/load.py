@@ -1,7 +1,6 @@
 """Energy tables from files: shipped by name or one's own by path, every fault of a file in one message."""
 
 import hashlib
-import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -11,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from ..activity import Action
 from ..errors import UserError, nearest
+from ..files import parse_toml, read_text
 from ..validation import Part, sentences, walk_fields
 from .scaling import scale, scaling_faults
 from .table import EnergyTable, Scaled, expected_units
@@ -72,14 +72,8 @@ def _read(source: str | Path, where: str = "") -> tuple[str, dict[str, Any]]:
         path = Path(source)
         if path.suffix != ".toml" and not path.exists():
             raise UserError(f"{where}no energy table {name!r}; {nearest(name, energy_names())} Or give a .toml file.")
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{where}{name}: cannot be read ({error.__class__.__name__})") from None
-    try:
-        return text, tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{where}{name}: not valid TOML: {error}") from None
+        text = read_text(path, "table")
+    return text, parse_toml(text, f"{where}{name}")
 
 
 def _table(source: str | Path, data: dict[str, Any], sha256: str) -> EnergyTable:
