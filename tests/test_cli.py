@@ -219,7 +219,7 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "missing trace for peers": (lambda t, d: ["peers", d / "none.safetensors"], "no such file"),
     "a report for peers": (lambda t, d: ["peers", _file(d, "report.json", "{}")], "not a trace file"),
     "no image for peers": (lambda t, d: ["peers", t, "--images", 0], "--images"),
-    "missing report to price": (lambda t, d: ["reprice", d / "none.json"], "cannot be read"),
+    "missing report to price": (lambda t, d: ["reprice", d / "none.json"], "no such file"),
     "a trace to price": (lambda t, d: ["reprice", t], "not JSON"),
     "text for a report": (lambda t, d: ["reprice", _file(d, "r.json", "{}")], "not a report of sparsespike"),
     "unwritable peers": (lambda t, d: ["peers", t, "--json", _blocked(d)], "cannot be written"),

@@ -12,9 +12,9 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from ...simulator.errors import UserError
-from ...simulator.files import write_text
+from ...simulator.files import read_text, write_text
 
-KIND, SCHEMA_VERSION = "comparison", 2
+KIND, SCHEMA_VERSION = "comparison", 3
 
 # the variant of a row on which an ANN's 8-bit activations cross the network in one flit each
 WIDE_FLITS = "8-bit flits"
@@ -88,6 +88,7 @@ class Row:
         of learned selectors; in an ANN everything, attention included. Zero activations and pruned weights cost none.
     formula_pj: the field's energy formula on real_macs, and on synaptic_operations with attention_accumulates.
     energy_pj …: of the simulation, DRAM and loading included, with the band of its prices.
+    dram_pj: what of it DRAM takes, traffic and background.
     load_bytes: from DRAM once for all images, not per image.  dram_bytes: all other traffic of DRAM.
     per_weight: layer -> (surviving weights, pJ that falls with one of them), the mean; weightless layers left out.
     """
@@ -143,7 +144,7 @@ def make_row(ticket: TicketFacts, report: Mapping[str, Any], variant: str, formu
         energy_pj=energy["total"] / images,
         energy_low_pj=energy["low"] / images,
         energy_high_pj=energy["high"] / images,
-        dram_pj=energy["by_component"]["dram"] / images,
+        dram_pj=energy["dram_share"] * energy["total"] / images,
         cycles=report["cycles"] / images,
         latency_s=report["latency_s"],
         load_bytes=loaded,
@@ -193,9 +194,7 @@ class Results:
 def load_results(path: str | Path) -> Results:
     """Read what `Results.save` wrote. Raises UserError where it is missing, cut off, newer, or something else."""
     try:
-        data = json.loads(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        data = json.loads(read_text(path, "results"))
     except ValueError as error:
         raise UserError(f"{path}: not JSON, or cut off ({error})") from None
     if not isinstance(data, dict) or data.pop("kind", None) != KIND:

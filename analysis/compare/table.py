@@ -135,9 +135,10 @@ def _note(results: Results) -> str:
         "prices of 32-bit floats whatever the network's bits; accumulates are synaptic operations of convolutions, "
         "linear layers and head, and of both products of attention firing rate x FLOPs (each spike of q meets N keys, "
         "each of v N scores).",
-        f"Energy: simulated, with DRAM, table {results.energy_table}; band: from its least to its greatest prices. "
-        "Weights that stay on the chip are loaded once for all images (load, once; DRAM / image is without it): "
-        f"energy, DRAM part and cycles hold 1/{results.images} of that, and fall with more images.",
+        f"Energy: simulated, with DRAM, table {results.energy_table}; band: from its least to its greatest prices; "
+        "DRAM part: traffic and background. Weights that stay on the chip are loaded once for all images (load, once; "
+        f"DRAM / image is without it): energy, DRAM part and cycles hold 1/{results.images} of that, and fall with "
+        "more images.",
     ]
     if any(row.variant == WIDE_FLITS for row in results.rows):
         parts.append(
