@@ -11,6 +11,7 @@
 #   make fuzz     10,000 damaged traces, tickets and spike files: none may do more than be refused; some minutes
 #   make rtl      the long comparison with the twin in SystemVerilog (needs verilator, iverilog, yosys)
 #   make area-table   the gates of the twin's blocks by Yosys, and their fit, into hwconfigs/area (BLOCKS for some); half an hour
+#   make sram-table   the tables of hwconfigs/energy/README.md, how good the interpolation of memories is, and its figure
 #   make test-clients  models of spikingjelly (two versions) and snnTorch, each from an environment of its own
 #   make lint     ruff and mypy          make test   lint, then pytest          make clean   undo all of it
 
@@ -24,7 +25,7 @@ EDITABLE := --no-build-isolation --config-settings editable_mode=strict
 SOURCES := find . \( -path './.?*' -o -path ./build -o -path ./$(OUT) -o -path ./tests -o -name '*.egg-info' -o -name __pycache__ \) \
 	-prune -o \( -name '*.py' -o -name '*.toml' -o -name '*.csv' -o -name '*.md' -o -name '*.safetensors' \) -print | sort
 
-.PHONY: install demo test test-clients bench performance oracle fuzz rtl area-table lint figures tickets tickets-table tickets-verify clean
+.PHONY: install demo test test-clients bench performance oracle fuzz rtl area-table sram-table lint figures tickets tickets-table tickets-verify clean
 install: .venv/.installed
 	@$(SOURCES) | cmp --silent - .venv/.sources || { $(PIP) install --no-deps $(EDITABLE) --editable . && $(SOURCES) > .venv/.sources; }
 
@@ -110,6 +111,9 @@ fuzz: install
 
 rtl: install
 	SPARSESPIKE_RTL=long $(BIN)/pytest -s tests/test_rtl_mesh.py tests/test_rtl_blocks.py
+
+sram-table: install
+	@$(BIN)/python -m sparsespike.analysis.sram_view hwconfigs/energy/README.md
 
 area-table: install
 	@PYTHONPATH=tests $(BIN)/python -m rtl.synthesise $(BLOCKS)

@@ -28,6 +28,7 @@ from .analysis.reprice_view import reprice_tables
 from .analysis.results import front_table, read_rows
 from .analysis.run_cache import Task, code_digest, run_tasks
 from .analysis.space import load_space
+from .analysis.store import remove_outdated
 from .analysis.sweep import Outcome, program_version, run_sweep
 from .analysis.tables import Table, percent_pruned, si
 from .analysis.views import summary_table, verified_line
@@ -71,7 +72,9 @@ def demo(out: str | Path) -> None:
         found[name, chip] = report.to_json()
     chips = {chip: found["digits", chip] for chip in DEMO_CHIPS}
     ablation = {text: found[name, ABLATION_CHIP] for name, text in ABLATION.items()}
-    sweep = _run_space("digits", [str(out / "traces" / "digits.safetensors")], out / "results.sqlite", -1)
+    results = out / "results.sqlite"
+    remove_outdated(results)
+    sweep = _run_space("digits", [str(out / "traces" / "digits.safetensors")], results, -1)
     gallery = Gallery(
         chips=chips,
         ablation=ablation,

@@ -83,7 +83,7 @@ def run_single(request: RunRequest) -> None:
         layer_table(plain),
         component_table(plain),
         cause_table(plain),
-        area_table(plain),
+        area_table(plain["area_by_block_mm2"], plain["area_scope"]),
         power_line(plain),
     )
     if request.per_weight:

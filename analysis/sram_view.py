@@ -1,11 +1,11 @@
-"""`sparsespike hardware --check`: are the memories' figures right? Published reads, held-out macros, a chip's own.
+"""`sparsespike hardware --check`: are the memories' figures right? Published reads, held-out macros; a chip's area.
 
 As a program it fills the marked blocks of Markdown files and draws the figure beside them:
     python -m sparsespike.analysis.sram_view hwconfigs/energy/README.md
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,10 +13,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ..simulator.area import AREA_SCOPE, area_json, area_mm2
 from ..simulator.energy import memories_of, table_of_node
 from ..simulator.errors import UserError, nearest
 from ..simulator.files import write_text
-from ..simulator.hardware import chip_text, load_chip
+from ..simulator.hardware import Chip, chip_text, load_chip
 from ..simulator.sram import Macro, MacroCost, sram_cost
 from ..simulator.sram_table import COLUMNS, HELD_OUT, macros_of, read_points, technologies
 from .console import show
@@ -25,15 +26,15 @@ from .readme import GALLERY, block_names, fill_blocks
 from .sram_validation import AREA_BAR, READ_BAR, published, validations
 from .style import blank, save_png, styled
 from .tables import Table, percent, si
-from .views import chips_table
+from .views import area_table, chips_table
 
 KIND = "sram"
 
 
 def show_hardware(chip: str | None, *, check: bool = False) -> None:
-    """List the shipped chips or print one; with `check`, its memories and what their figures were held against."""
+    """List the shipped chips or print one; with `check`, what memories' figures were held against, and its area."""
     if check:
-        show(*(make() for make in TABLES.values()), *([] if chip is None else [macros_table(chip)]))
+        show(*(make() for make in TABLES.values()), *([] if chip is None else chip_tables(chip)))
     else:
         show(chips_table() if chip is None else chip_text(chip)[0].rstrip())
 
@@ -87,13 +88,18 @@ def _tail(errors: NDArray[np.float64]) -> str:
     return f"{100 * np.percentile(errors, 95):.1f} / {100 * errors.max():.1f} %"
 
 
-def macros_table(source: str | Path) -> Table:
-    """Every SRAM of a chip: what it is, what it costs, and whether it answers within a clock period.
+def chip_tables(source: str | Path) -> tuple[Table, Table]:
+    """Every SRAM of a chip, and its area by block.
 
-    At a node that CACTI has not they are those of the shipped energy table of that node.
+    At a node that CACTI has not, memories are those of the shipped energy table of that node.
     """
     chip = load_chip(source)
-    costs = memories_of(chip, table_of_node(chip.technology.node_nm))
+    memories = memories_of(chip, table_of_node(chip.technology.node_nm))
+    return macros_table(chip, memories), area_table(area_json(area_mm2(chip, memories)), AREA_SCOPE)
+
+
+def macros_table(chip: Chip, costs: Mapping[str, tuple[Macro, MacroCost]]) -> Table:
+    """Every SRAM of a chip: what it is, what it costs, and whether it answers within a clock period."""
     rows = tuple(_macro_row(name, macro, cost, chip.clock_period_ns) for name, (macro, cost) in costs.items())
     leak = sum(macro.count * cost.leak_mw for macro, cost in costs.values())
     area = sum(macro.count * cost.area_mm2 for macro, cost in costs.values())

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,18 @@ def open_store(path: str | Path, *, create: bool = False) -> Iterator[Store]:
         yield Store(path, connection)
     finally:
         connection.close()
+
+
+def remove_outdated(path: str | Path) -> None:
+    """Remove a result file of an older version, for those who make it again anyway; any other file is left alone."""
+    path = Path(path)
+    if not path.is_file():
+        return
+    with _translated(path), closing(sqlite3.connect(path)) as connection:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application == APPLICATION_ID and version < VERSION:
+        path.unlink()
 
 
 def _found(connection: sqlite3.Connection) -> None:

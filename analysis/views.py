@@ -169,10 +169,13 @@ def component_table(report: Report) -> Table:
     return Table("Energy by component, per image", ("component", "energy", "of all", "low", "high"), tuple(rows), note)
 
 
-def area_table(report: Report) -> Table:
-    """The chip's area by block, the largest first, each with its band and how it was come by."""
-    blocks = sorted(report["area_by_block_mm2"].items(), key=lambda block: -block[1]["nominal"])
-    total = report["area_mm2"] or 1
+def area_table(areas: Mapping[str, Mapping[str, Any]], scope: str) -> Table:
+    """A chip's area by block, the largest first, each with its band and how it was come by.
+
+    areas, scope: a report's `area_by_block_mm2` and `area_scope`, or `area_json(area_mm2(chip))` and `AREA_SCOPE`.
+    """
+    blocks = sorted(areas.items(), key=lambda block: -block[1]["nominal"])
+    total = sum(area["nominal"] for area in areas.values())
     rows = tuple(
         (
             name,
@@ -185,7 +188,8 @@ def area_table(report: Report) -> Table:
         for name, area in blocks
     )
     columns = ("block", "area", "of all", "band, mm²", "gate equivalents", "kind")
-    return Table("Area of the chip", columns, rows, f"Counted: {report['area_scope']}.")
+    note = f"Together {total:.3g} mm². Counted: {scope}."
+    return Table("Area of the chip", columns, rows, note)
 
 
 def power_line(report: Report) -> str:

@@ -154,7 +154,7 @@ def test_a_reports_power_and_efficiency_follow_from_its_energy_time_and_events()
     line = power_line(data)
     assert "on average" in line
     assert f"{data['pj_per_synaptic_event']:.3g} pJ per synaptic operation" in line
-    rows = area_table(data).rows
+    rows = area_table(data["area_by_block_mm2"], data["area_scope"]).rows
     assert {row[0] for row in rows} == set(data["area_by_block_mm2"])
     assert rows[0][0] == max(report.area, key=lambda name: report.area[name].nominal)
 

@@ -11,8 +11,8 @@ from sparsespike.analysis import sram_view
 from sparsespike.analysis.readme import block_names
 from sparsespike.analysis.results import front_table
 from sparsespike.analysis.sram_validation import published, shared_points, validations
-from sparsespike.analysis.sram_view import TABLES, fill, held_out_table, macros_table, published_table, show_hardware
-from sparsespike.analysis.views import extrapolated_note, summary_table
+from sparsespike.analysis.sram_view import TABLES, chip_tables, fill, held_out_table, published_table, show_hardware
+from sparsespike.analysis.views import area_table, extrapolated_note, summary_table
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.hardware import chip_text
 
@@ -56,7 +56,7 @@ def test_the_held_out_table_has_a_row_for_every_process(on_curve):
 
 
 def test_the_macros_of_a_chip_add_up_and_say_whether_they_are_in_time(tmp_path):
-    table = macros_table("mesh16")
+    table = chip_tables("mesh16")[0]
     weights = dict(zip(table.columns, table.rows[0], strict=True))
     row = ROWS[45, "lstp", 24, 64]
     assert weights["macros"] == "64 x 24 KiB"
@@ -65,19 +65,26 @@ def test_the_macros_of_a_chip_add_up_and_say_whether_they_are_in_time(tmp_path):
     assert weights["area"] == f"{64 * row['area_mm2']:.3g} mm²"
     fast = tmp_path / "fast.toml"
     fast.write_text(chip_text("mesh16")[0].replace("clock_mhz = 500.0", "clock_mhz = 700.0"))
-    said = {row[0]: row[5] for row in macros_table(fast).rows}
+    said = {row[0]: row[5] for row in chip_tables(fast)[0].rows}
     assert "in time" in said["weights"]
     assert "too slow" in said["operands"]
+
+
+def test_the_area_of_a_chip_by_block_is_what_its_reports_say(reports):
+    report = next(iter(reports.values()))
+    table = chip_tables(report["chip"])[1]
+    assert table == area_table(report["area_by_block_mm2"], report["area_scope"])
+    assert f"Together {report['area_mm2']:.3g} mm²" in table.note
 
 
 def test_extrapolated_memories_are_marked_in_every_table_that_shows_what_they_cost(tmp_path, reports, swept):
     large = tmp_path / "large.toml"
     text = chip_text("mesh16")[0].replace('sram_device = "lstp"', 'sram_extrapolate = true\nsram_device = "lstp"')
     large.write_text(text.replace("spike_kib = 16.0", "spike_kib = 5000.0"))
-    table = macros_table(large)
+    table = chip_tables(large)[0]
     assert [row[0] for row in table.rows if "*" in row[0]] == ["spikes *"]
     assert "extrapolated" in table.note
-    assert "extrapolated" not in macros_table("mesh16").note
+    assert "extrapolated" not in chip_tables("mesh16")[0].note
 
     name, report = next(iter(reports.items()))
     marked = {name: report | {"extrapolated_macros": ["spikes", "weights"]}}
@@ -98,6 +105,7 @@ def test_the_command_prints_the_checks_and_with_a_name_its_macros(capsys):
         "other word widths",
         "SRAM of edge, 45 nm lstp",
         "in time",
+        "Area of the chip",
     ):
         assert words in said
     show_hardware(None, check=True)

@@ -190,3 +190,13 @@ def test_bad_result_files_are_refused(make: object, text: str, tmp_path: Path) -
     make(path)  # type: ignore[operator]
     with pytest.raises(UserError, match=text):
         read_rows(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "stays"), [(_older, False), (_newer, True), (_foreign, True), (lambda path: None, False)]
+)
+def test_only_a_result_file_of_an_older_version_is_removed(make: object, stays: bool, tmp_path: Path) -> None:
+    path = tmp_path / "r.sqlite"
+    make(path)  # type: ignore[operator]
+    store.remove_outdated(path)
+    assert path.exists() == stays
