@@ -64,8 +64,9 @@ def load_report(path: str | Path) -> dict[str, Any]:
 
     Raises UserError where it is missing, cut off, of a newer version, or lacks keys or has wrong types (all named).
     """
+    text = read_text(path, "report")
     try:
-        report = json.loads(read_text(path, "report"))
+        report = json.loads(text)
     except ValueError as error:
         raise UserError(f"{path}: not JSON, or cut off ({error})") from None
     version = report.get("schema_version") if isinstance(report, dict) else None

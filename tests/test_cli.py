@@ -220,7 +220,7 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "a report for peers": (lambda t, d: ["peers", _file(d, "report.json", "{}")], "not a trace file"),
     "no image for peers": (lambda t, d: ["peers", t, "--images", 0], "--images"),
     "missing report to price": (lambda t, d: ["reprice", d / "none.json"], "no such file"),
-    "a trace to price": (lambda t, d: ["reprice", t], "not JSON"),
+    "a trace to price": (lambda t, d: ["reprice", t], "cannot be read as a text file"),
     "text for a report": (lambda t, d: ["reprice", _file(d, "r.json", "{}")], "not a report of sparsespike"),
     "unwritable peers": (lambda t, d: ["peers", t, "--json", _blocked(d)], "cannot be written"),
     "unwritable report": (lambda t, d: ["simulate", t, "--json", _blocked(d)], "cannot be written"),

@@ -366,7 +366,7 @@ def test_the_command_says_what_is_wrong_in_one_line(edge, tmp_path, capsys, monk
     assert (code, err) == (0, "")
     assert "are equal" in out
     for arguments, message in (
-        ((good, tmp_path / "none.json"), "none.json: cannot be read"),
+        ((good, tmp_path / "none.json"), "none.json: no such file"),
         ((good, tmp_path / "bad.json"), "bad.json: not a report of sparsespike"),
         ((good, good, "--top", 0), "--top"),
         ((good, good, "--json", good / "d.json"), "cannot be written"),

@@ -76,10 +76,8 @@ def test_what_is_said_of_larger_images_stands_in_the_results(data: str) -> None:
     dense, sparse = sorted(rows, key=lambda row: -row.ticket.keep)
     before, after = (100 * (row.ticket.accuracy_integer or 0) for row in (dense, sparse))
     said = " ".join(README.read_text("utf-8").split())
-    assert (
-        f"from {before:.1f} to {after:.1f} % and from {dense.energy_pj / 1e6:.1f} to {sparse.energy_pj / 1e6:.1f} µJ"
-        in said
-    )
+    energies = f"from {dense.energy_pj / 1e6:.3g} to {sparse.energy_pj / 1e6:.3g} µJ"
+    assert f"from {before:.1f} to {after:.1f} % and {energies}" in said
     assert "With 90.50 % of the weights pruned" in said
     assert {dense.ticket.keep, sparse.ticket.keep} == {1.0, 0.7}
     page = (TICKETS / "README.md").read_text("utf-8")

@@ -358,7 +358,7 @@ BAD_REPORTS = {
     "foreign": ('{"name": "something else"}', "not a report of sparsespike"),
     "a list": ("[1, 2]", "not a report of sparsespike"),
     "a number": ("3", "not a report of sparsespike"),
-    "not text": (b"\xff\xfe\x80", "not JSON, or cut off"),
+    "not text": (b"\xff\xfe\x80", "cannot be read as a text file"),
 }
 
 
@@ -378,7 +378,7 @@ def test_a_damaged_newer_or_foreign_file_is_refused(tmp_path, content, message):
 
 
 def test_a_report_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="no such file"):
         load_report(tmp_path / "none.json")
 
 

@@ -193,8 +193,9 @@ class Results:
 
 def load_results(path: str | Path) -> Results:
     """Read what `Results.save` wrote. Raises UserError where it is missing, cut off, newer, or something else."""
+    text = read_text(path, "results")
     try:
-        data = json.loads(read_text(path, "results"))
+        data = json.loads(text)
     except ValueError as error:
         raise UserError(f"{path}: not JSON, or cut off ({error})") from None
     if not isinstance(data, dict) or data.pop("kind", None) != KIND:
