@@ -7,6 +7,7 @@ import typer
 
 from . import __version__
 from .analysis.shell import REQUIRED, Commands, Options, command, flag, parse_settings, run_commands
+from .cli_explore import explore
 from .model.options import TRAIN_OPTIONS
 
 app = typer.Typer(
@@ -48,8 +49,6 @@ TimelineEvents = Annotated[int | None, typer.Option(help="Events that the timeli
 TraceIn = Annotated[Path, typer.Argument(metavar="TRACE", help="Trace file.")]
 FirstImages = Annotated[int | None, typer.Option(min=1, help="Only the first images of the trace.")]
 Jobs = Annotated[int, typer.Option(help="Worker processes; -1 for one per processor.")]
-ResultsIn = Annotated[Path, typer.Argument(metavar="RESULTS", help="Result file of a sweep.")]
-ResultsOut = Annotated[Path, typer.Option(metavar="FILE", help="Result file; finished points in it are kept.")]
 
 
 @app.command()
@@ -245,47 +244,7 @@ def _compare(**options: Any) -> None:
     compare(CompareRequest(**options))
 
 
-@app.command()
-def sweep(
-    out: ResultsOut,
-    traces: Annotated[list[str] | None, typer.Argument(metavar="[TRACE...]", help="Instead of the space's.")] = None,
-    space: Annotated[str, typer.Option(metavar="NAME|FILE", help="Shipped design space or a .toml file.")] = "digits",
-    jobs: Jobs = -1,
-) -> None:
-    """Simulate every chip of a design space; interrupted, the same command goes on where it stopped.
-
-    Example: sparsespike sweep --space digits --out results.sqlite
-    """
-    from .recipes import sweep as run
-
-    run(space, traces or [], out, jobs)
-
-
-@app.command()
-def front(
-    results: ResultsIn,
-    objectives: Annotated[str, typer.Option(help="latency, energy, area, cycles or error.")] = "latency,energy",
-) -> None:
-    """The Pareto front of a sweep: the chips that no other chip beats in every objective.
-
-    Example: sparsespike front results.sqlite --objectives latency,energy,area
-    """
-    from .analysis.console import show
-    from .analysis.results import front_table, read_rows
-
-    show(front_table(read_rows(results), objectives))
-
-
-@app.command()
-def plot(results: ResultsIn, out: Out = Path("out/plots")) -> None:
-    """Figures of a sweep, as PNG and SVG: latency against energy with the front, and what each axis does.
-
-    Example: sparsespike plot results.sqlite --out plots
-    """
-    from .analysis.console import show
-    from .analysis.results import plot_results, read_rows
-
-    show(*(f"figure: {path}" for path in plot_results(read_rows(results), out)))
+app.add_typer(explore)  # its commands stand beside these
 
 
 @app.command()

@@ -21,17 +21,17 @@ from .analysis.compare.rows import (
 )
 from .analysis.compare.table import full_table
 from .analysis.console import progress, show
+from .analysis.explore.point import program_version
+from .analysis.explore.results import front_table, read_rows
+from .analysis.explore.store import remove_outdated
 from .analysis.gallery import Gallery, write_demo
 from .analysis.inspection import NEURONS, provenance_view, trace_table
 from .analysis.parallel import check_jobs
 from .analysis.reprice_view import reprice_tables
-from .analysis.results import front_table, read_rows
 from .analysis.run_cache import Task, code_digest, run_tasks
-from .analysis.space import load_space
-from .analysis.store import remove_outdated
-from .analysis.sweep import Outcome, program_version, run_sweep
 from .analysis.tables import Table, percent_pruned, si
 from .analysis.views import summary_table, verified_line
+from .explorations import sweep_rows
 from .simulator.energy import load_energy_table
 from .simulator.errors import UserError
 from .simulator.files import write_text
@@ -62,7 +62,7 @@ def demo(out: str | Path) -> None:
     """The shipped tickets on real images: three chips, the ablation, a small sweep; figures and a page in `out`."""
     out = Path(out)
     write_text(out / "README.txt", _DEMO_README)  # also finds out at once whether the folder can be written
-    traces = {name: _traced(name, "digits", DEMO_IMAGES, out / "traces" / f"{name}.safetensors") for name in ABLATION}
+    traces = {name: traced(name, "digits", DEMO_IMAGES, out / "traces" / f"{name}.safetensors") for name in ABLATION}
     runs = [("digits", chip) for chip in DEMO_CHIPS]
     runs += [(name, ABLATION_CHIP) for name in ABLATION if (name, ABLATION_CHIP) not in runs]
     reports = _run_all([(traces[name], chip) for name, chip in runs])
@@ -74,7 +74,7 @@ def demo(out: str | Path) -> None:
     ablation = {text: found[name, ABLATION_CHIP] for name, text in ABLATION.items()}
     results = out / "results.sqlite"
     remove_outdated(results)
-    sweep = _run_space("digits", [str(out / "traces" / "digits.safetensors")], results, -1)
+    swept = sweep_rows("digits", {"digits": out / "traces" / "digits.safetensors"}, results)
     gallery = Gallery(
         chips=chips,
         ablation=ablation,
@@ -83,9 +83,9 @@ def demo(out: str | Path) -> None:
             "chips": summary_table(chips, "The sparse ticket on three chips"),
             "ablation": summary_table(ablation, f"What pruning saves on {ABLATION_CHIP}", "ticket"),
             **reprice_tables(found["digits", ABLATION_CHIP], (ENERGY_TABLE, FORMULA_TABLE)),
-            "front": front_table(sweep.rows, "latency,energy,area"),
+            "front": front_table(swept, "latency,energy,area"),
         },
-        sweep=sweep.rows,
+        sweep=swept,
     )
     show(
         gallery.tables["chips"], verified_line(chips.values()), "", gallery.tables["ablation"], gallery.tables["front"]
@@ -298,7 +298,7 @@ def _read_tickets(request: CompareRequest, dataset: "Dataset") -> dict[Path, Tic
 
 def write_trace(ticket: str, data: str, images: int, out: str | Path, data_folder: str | Path | None = None) -> None:
     """Trace a ticket on test images, write the file and say what is in it."""
-    trace = _traced(ticket, data, images, out, data_folder)
+    trace = traced(ticket, data, images, out, data_folder)
     show(trace_table(Path(out), trace))
 
 
@@ -312,36 +312,8 @@ def import_spikes(file: str | Path, geometry: str | Path, out: str | Path) -> No
     show(trace_table(Path(out), trace), *provenance_view(trace.provenance))
 
 
-def sweep(space: str, traces: Sequence[str], out: str | Path, jobs: int) -> None:
-    """Run a design space; traces given here replace the space's. Names of shipped tickets are traced beside `out`."""
-    outcome = _run_space(space, traces, out, jobs)
-    show(
-        f"{len(outcome.rows)} points in {out}: {outcome.known} were known, {outcome.infeasible} do not fit",
-        front_table(outcome.rows, "latency,energy"),
-    )
-
-
-def _run_space(name: str, traces: Sequence[str], out: str | Path, jobs: int) -> Outcome:
-    space = load_space(name)
-    paths = [_trace_path(trace, space.images, Path(out)) for trace in traces or space.traces]
-    with progress(f"sweep of {space.name}") as step:
-        return run_sweep(space, paths, out, jobs=jobs, step=step)
-
-
-def _trace_path(name: str, images: int | None, beside: Path) -> Path:
-    """A trace file as it is; a shipped ticket's name becomes a trace, on its own data set, next to the results."""
-    from .model.ticket import load_ticket
-    from .model.tickets import SHIPPED, shipped
-
-    path = Path(name)
-    if name not in SHIPPED or path.exists():
-        return path
-    path = beside.parent / f"{name}.safetensors"
-    _traced(name, load_ticket(shipped(name)).provenance["data"], images or DEMO_IMAGES, path)
-    return path
-
-
-def _traced(ticket: str, data: str, images: int, out: str | Path, data_folder: str | Path | None = None) -> Trace:
+def traced(ticket: str, data: str, images: int, out: str | Path, data_folder: str | Path | None = None) -> Trace:
+    """The trace of a ticket on test images, also written to `out`."""
     from .model.data import load_data
     from .model.export import trace_dataset
     from .model.tickets import find

@@ -8,9 +8,7 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
 from ..simulator.trace import Select, Trace
-from .frontier import non_dominated
-from .store import Row
-from .style import BLUE, GREEN, INK, ORANGE, PALETTE, RED, paint
+from .style import GREEN, ORANGE, PALETTE, RED, paint
 
 Held = Mapping[str, Sequence[tuple[float, float]]]
 
@@ -63,48 +61,6 @@ def cycles_by_layer(layers: Sequence[str], causes: Sequence[Mapping[str, float]]
     _legend_beside(ax)
 
 
-def latency_energy(rows: Sequence[Row], ax: Axes) -> None:
-    """Scatter of the feasible points of a sweep on one trace: latency and energy per image, with the Pareto front.
-
-    Colour and marker tell the values of the axis with the fewest texts or numbers (the weight format, say).
-    """
-    feasible = [row for row in rows if row.report is not None]
-    points = np.array([_latency_energy(row) for row in feasible]).reshape(-1, 2)
-    key = _telling_axis(feasible)
-    values = [row.settings.get(key, "") for row in feasible]
-    for number, value in enumerate(dict.fromkeys(values)):
-        mine = points[[other == value for other in values]]
-        label = f"{key.rpartition('.')[2].replace('_', ' ')}: {value}" if key else "configuration"
-        ax.scatter(
-            mine[:, 0], mine[:, 1], 34, color=PALETTE[number % 8], marker="osD^vP*X"[number % 8], label=label, alpha=0.9
-        )
-    front = non_dominated(points)
-    line = points[front][np.argsort(points[front][:, 0])]
-    ax.plot(*line.T, color=INK, linewidth=1.2, drawstyle="steps-post", zorder=1, label="Pareto front")
-    ax.scatter(line[:, 0], line[:, 1], 110, facecolors="none", edgecolors=INK, linewidths=1.0)
-    ax.set_xlabel("latency per image (µs)")
-    ax.set_ylabel("energy per image (µJ)")
-    ax.set_title(f"Latency and energy of {len(points)} configurations")
-    ax.margins(0.08)
-    ax.legend(loc="best")
-
-
-def settings_effect(rows: Sequence[Row], key: str, ax: Axes) -> None:
-    """What one axis does: latency against its values, a line for each setting of the other axes."""
-    feasible = [row for row in rows if row.report is not None and key in row.settings]
-    places = list(dict.fromkeys(row.settings[key] for row in feasible))
-    others: dict[str, list[Row]] = {}
-    for row in feasible:
-        rest = ", ".join(f"{name}={value}" for name, value in row.settings.items() if name != key)
-        others.setdefault(f"{row.trace} {rest}", []).append(row)
-    for group in others.values():
-        points = np.array([(places.index(row.settings[key]), _latency_energy(row)[0]) for row in group])
-        ax.plot(*points.T, color=BLUE, marker="o", markersize=3, linewidth=0.8, alpha=0.6)
-    ax.set_xticks(range(len(places)), [str(place) for place in places])
-    ax.set_xlabel(key)
-    ax.set_ylim(bottom=0)
-
-
 def kept_tokens(trace: Trace, image: int, selector: int, ax: Axes) -> None:
     """One image with the tokens that a selector has dropped veiled; selector -1 shows the image as it is."""
     assert trace.pixels is not None
@@ -144,23 +100,6 @@ def ablation(names: Sequence[str], energies: Sequence[float], latencies: Sequenc
     ax.grid(axis="x", visible=False)
     ax.margins(y=0.12)
     ax.legend(loc="upper right")
-
-
-def _latency_energy(row: Row) -> tuple[float, float]:
-    """µs and µJ per image."""
-    report = row.report
-    assert report is not None
-    return report["latency_s"] * 1e6, report["energy_pj"]["total"] / report["images"] / 1e6
-
-
-def _telling_axis(rows: Sequence[Row]) -> str:
-    """The axis to colour by: one whose values are words where there is one, else the one with the fewest values."""
-    values: dict[str, dict[object, None]] = {}
-    for row in rows:
-        for key, value in row.settings.items():
-            values.setdefault(key, {})[value] = None
-    several = {key: found for key, found in values.items() if len(found) > 1}
-    return min(several, key=lambda key: (not isinstance(next(iter(several[key])), str), len(several[key])), default="")
 
 
 def _series(bars: Sequence[Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 
 from ..simulator.files import write_text
 from ..simulator.trace import Select, Trace
+from .explore.figures import effects_figure, scatter_figure
+from .explore.store import Row
 from .figures import ablation, cycles_by_layer, energy_by_component, kept_tokens
 from .page import Picture, Section, write_page
-from .results import effects_figure, scatter_figure
-from .store import Row
 from .style import blank, save, styled
 from .tables import Table, percent_pruned
 from .views import Report, cause_table, component_table, images_of, layer_table, layers_of, per_image, verified_line

@@ -1,17 +1,39 @@
-"""Independent runs over all processors, each result as soon as it is there: for sweeps and comparisons."""
+"""Independent runs over all processors or a cluster, each result as soon as it is there: for sweeps and comparisons."""
 
 import signal
 import warnings
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TypeVar
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from ..simulator.errors import UserError
 
 # below this many runs starting worker processes takes longer than it saves
 FEW_RUNS = 4
+
+Run = TypeVar("Run")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who does the runs: `jobs` processes of this machine, -1 for one per processor; or a cluster's.
+
+    dask: address of the cluster's scheduler.  prepare: what each worker of a cluster calls once before its first run,
+    to be given there what processes of this machine find in files.
+    """
+
+    jobs: int = -1
+    dask: str | None = None
+    prepare: Callable[[], None] | None = None
+
+
+EVERYWHERE = Workers()
 
 
 def check_jobs(jobs: int) -> None:
@@ -20,32 +42,54 @@ def check_jobs(jobs: int) -> None:
         raise UserError(f"jobs = {jobs}: must be at least 1, or -1 for one per processor")
 
 
-Run = TypeVar("Run")
-Result = TypeVar("Result")
-
-
-def finished(work: Callable[[Run], Result], runs: Sequence[Run], jobs: int = -1) -> Generator[Result, None, None]:
+def finished(
+    work: Callable[[Run], Result], runs: Iterable[Run], workers: Workers = EVERYWHERE
+) -> Generator[Result, None, None]:
     """`work` of every run, in the order in which they end; closed early, it starts no further one.
 
-    The first runs in this process, so that workers find the kernels compiled; the others in `jobs` worker processes,
-    -1 for one per processor, to which `work` must be importable. Ctrl-C reaches this process alone.
-    Raises UserError as `check_jobs`.
+    Runs are taken as workers become free, and a little ahead, perhaps in another thread. On this machine the first ones
+    run in this process, so that workers find the kernels compiled; `work` must be importable to the others. Ctrl-C
+    reaches this process alone.
+    Raises UserError as `check_jobs`, and where a worker dies.
     """
-    check_jobs(jobs)
-    if not runs:
-        return
-    yield work(runs[0])
-    rest = runs[1:]
-    workers = min(cpu_count() if jobs < 0 else jobs, len(rest))
-    if workers <= 1 or len(rest) < FEW_RUNS:
-        yield from map(work, rest)
-        return
-    settings = {"n_jobs": workers, "inner_max_num_threads": 1, "initializer": _leave_interrupts_to_the_parent}
-    with warnings.catch_warnings(), parallel_config("loky", **settings):
+    check_jobs(workers.jobs)
+    left = iter(runs)
+    if workers.dask is None:
+        for run in islice(left, 1):
+            yield work(run)
+        few = list(islice(left, FEW_RUNS))
+        processes = min(cpu_count() if workers.jobs < 0 else workers.jobs, len(few))
+        left = chain(few, left)
+        if processes <= 1 or len(few) < FEW_RUNS:
+            yield from map(work, left)
+            return
+    with _configured(workers) as width, warnings.catch_warnings():
         # joblib's word for a generator that is closed early; whoever closes it says what is kept
         warnings.filterwarnings("ignore", ".*tasks which were still being processed", UserWarning)
-        with closing(Parallel(return_as="generator_unordered")(delayed(work)(run) for run in rest)) as results:
-            yield from results
+        settings = {"return_as": "generator_unordered", "pre_dispatch": 2 * width, "batch_size": 1}
+        try:
+            with closing(Parallel(**settings)(delayed(work)(run) for run in left)) as results:
+                yield from results
+        except TerminatedWorkerError:
+            raise UserError(
+                "a worker process was killed, perhaps for want of memory (--jobs says how many there are); "
+                "what was finished is kept"
+            ) from None
+
+
+@contextmanager
+def _configured(workers: Workers) -> Iterator[int]:
+    """joblib's backend for the workers; yields how many there are."""
+    if workers.dask is not None:
+        from .cluster import connected  # a library of its own, for those who have a cluster
+
+        with connected(workers.dask, workers.prepare) as width:
+            yield width
+        return
+    jobs = cpu_count() if workers.jobs < 0 else workers.jobs
+    settings = {"n_jobs": jobs, "inner_max_num_threads": 1, "initializer": _leave_interrupts_to_the_parent}
+    with parallel_config("loky", **settings):
+        yield jobs
 
 
 def _leave_interrupts_to_the_parent() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..simulator.files import write_text
-from .parallel import finished
+from .parallel import Workers, finished
 
 Result = Mapping[str, Any]
 
@@ -50,7 +50,7 @@ def run_tasks(
 ) -> list[Result]:
     """The result of every task, in order; those that `folder` holds are read, the others computed and kept there.
 
-    folder: None keeps nothing.  jobs: as `parallel.finished` takes it.  step: called with (tasks done, tasks).
+    folder: None keeps nothing.  jobs: as in `parallel.Workers`.  step: called with (tasks done, tasks).
     Raises what `work` raises, UserError where a result cannot be written, KeyboardInterrupt (saying what is kept).
     """
     found = {task.key: kept for task in tasks if folder is not None and (kept := _kept(task, folder)) is not None}
@@ -59,7 +59,7 @@ def run_tasks(
     report_step = step or (lambda done, total: None)
     report_step(len(found), total)
     try:
-        with closing(finished(partial(_compute, folder), missing, jobs)) as results:
+        with closing(finished(partial(_compute, folder), missing, Workers(jobs))) as results:
             for task, result in results:
                 found[task.key] = result
                 report_step(len(found), total)

@@ -1,11 +1,15 @@
 """Material that several test files share: a small real trace, its reports, and a swept space."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sparsespike import load_chip, load_trace, simulate
-from sparsespike.analysis import space, store, sweep
+from sparsespike.analysis import space
+from sparsespike.analysis.explore import store, sweep
+from sparsespike.analysis.explore.results import read_rows
+from sparsespike.analysis.parallel import Workers
 from sparsespike.simulator.trace import Trace, save_trace
 
 
@@ -65,5 +69,6 @@ def swept(trace_file: Path, tmp_path_factory: pytest.TempPathFactory) -> list[st
     """The space above, swept without a break in one process."""
     folder = tmp_path_factory.mktemp("sweep")
     (folder / "space.toml").write_text(SPACE)
-    outcome = sweep.run_sweep(space.load_space(folder / "space.toml"), [trace_file], folder / "r.sqlite", jobs=1)
-    return list(outcome.rows)
+    found = replace(space.load_space(folder / "space.toml"), traces=("digits",))
+    sweep.run_sweep(found, {"digits": trace_file}, folder / "r.sqlite", workers=Workers(1))
+    return read_rows(folder / "r.sqlite")

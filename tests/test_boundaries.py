@@ -21,6 +21,7 @@ LIBRARIES = {
     "analysis": {"numpy", "scipy", "joblib", "matplotlib"},
     "analysis/console.py": {"rich"},
     "analysis/shell.py": {"typer"},
+    "analysis/cluster.py": {"distributed"},
 }
 # room -> the parts of the package that its modules may import
 PARTS = {

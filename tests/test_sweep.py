@@ -8,37 +8,23 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sparsespike import UserError, load_chip, simulate
-from sparsespike.analysis import space, store, sweep
-from sparsespike.analysis.results import read_rows
+from sparsespike.analysis import space
+from sparsespike.analysis.explore import point, store, sweep
+from sparsespike.analysis.explore.results import read_rows
+from sparsespike.analysis.parallel import Workers
 from sparsespike.simulator.trace import Trace
 
 
-def test_a_space_is_the_whole_grid(space_file: Path) -> None:
-    found = space.load_space(space_file)
-    assert len(found.candidates) == 4 * 2 * 2
-    assert len({json.dumps(dict(candidate.settings)) for candidate in found.candidates}) == 16
-    chips = [candidate.chip for candidate in found.candidates if candidate.chip is not None]
-    assert {chip.core.lanes for chip in chips} == {1, 2, 4, 8}
-
-
-def test_shipped_spaces_are_possible() -> None:
-    for name in space.space_names():
-        assert all(candidate.chip is not None for candidate in space.load_space(name).candidates)
-
-
-def test_a_corner_without_a_chip_is_a_point_with_a_reason(tmp_path: Path, trace_file: Path) -> None:
-    path = tmp_path / "corner.toml"
-    path.write_text('chip = "edge"\nimages = 1\n[axes]\ncore.weight_word_bits = [8, 64]\ncore.index_bits = [0, 4]\n')
-    with pytest.raises(UserError, match="index_bits"):
-        space.load_space(path)
-    path.write_text('chip = "edge"\nimages = 1\n[axes]\ncore.weight_word_bits = [9, 64]\ncore.index_bits = [1, 4]\n')
-    outcome = sweep.run_sweep(space.load_space(path), [trace_file], tmp_path / "r.sqlite", jobs=1)
-    assert [row.feasible for row in outcome.rows] == [True, False, True, True]
-    assert "a word must hold a weight and its index" in outcome.rows[1].reason
+def swept_to(out: Path, file: Path, trace_file: Path, **options: object) -> sweep.Outcome:
+    """A sweep of a space file on the shared trace."""
+    options = {"workers": Workers(1)} | options
+    found = replace(space.load_space(file), traces=("digits",))
+    return sweep.run_sweep(found, {"digits": trace_file}, out, **options)  # type: ignore[arg-type]
 
 
 def test_what_does_not_fit_is_kept_with_its_reason(swept: list[store.Row]) -> None:
@@ -46,16 +32,30 @@ def test_what_does_not_fit_is_kept_with_its_reason(swept: list[store.Row]) -> No
     for row in swept:
         assert row.feasible == (row.settings["core.weight_kib"] == 32.0)
         assert row.feasible or "weight" in row.reason
-    assert {row.trace.split()[0] for row in swept} == {"digits"}
+    assert {row.trace for row in swept} == {"digits"}
 
 
-def test_a_point_is_what_simulate_says(swept: list[store.Row], trace: Trace) -> None:
-    row = next(row for row in swept if row.feasible)
-    report = simulate(trace, load_chip("edge", dict(row.settings)), images=1).to_json()
-    assert row.report is not None
-    assert {key: row.report[key] for key in ("cycles", "counts", "energy_pj")} == {
-        key: report[key] for key in ("cycles", "counts", "energy_pj")
-    }
+def test_a_corner_without_a_chip_is_a_point_with_a_reason(tmp_path: Path, trace_file: Path) -> None:
+    path = tmp_path / "corner.toml"
+    path.write_text('chip = "edge"\nimages = 1\n[axes]\ncore.weight_word_bits = [9, 64]\ncore.index_bits = [1, 4]\n')
+    outcome = swept_to(tmp_path / "r.sqlite", path, trace_file)
+    rows = read_rows(tmp_path / "r.sqlite")
+    assert (outcome.points, outcome.infeasible) == (4, 1)
+    assert [row.feasible for row in rows] == [True, False, True, True]
+    assert "a word must hold a weight and its index" in rows[1].reason
+
+
+def test_a_point_is_what_simulate_says(space_file: Path, trace_file: Path, trace: Trace, tmp_path: Path) -> None:
+    swept_to(tmp_path / "r.sqlite", space_file, trace_file)
+    row = next(row for row in read_rows(tmp_path / "r.sqlite") if row.feasible)
+    report = json.loads(json.dumps(simulate(trace, load_chip("edge", dict(row.settings)), images=1).to_json()))
+    with store.open_store(tmp_path / "r.sqlite") as opened:
+        stored = opened.report(row.key)
+    assert {**stored, "provenance": None} == {**report, "provenance": None}
+    assert row.metrics is not None
+    assert row.metrics["latency"] == report["latency_s"]
+    assert row.metrics["energy"] == report["energy_pj"]["total"] * 1e-12
+    assert row.metrics["accuracy"] == pytest.approx(0.98, abs=0.01)  # the ticket's, on the whole test set
 
 
 def test_known_points_are_not_run_again(
@@ -66,10 +66,10 @@ def test_known_points_are_not_run_again(
         for row in swept[:-2]:
             opened.add(row)
     ran = []
-    monkeypatch.setattr(sweep, "simulate", lambda *args, **kwargs: ran.append(args) or simulate(*args, **kwargs))
-    outcome = sweep.run_sweep(space.load_space(space_file), [trace_file], out, jobs=1)
+    monkeypatch.setattr(point, "simulate", lambda *args, **kwargs: ran.append(args) or simulate(*args, **kwargs))
+    outcome = swept_to(out, space_file, trace_file)
     assert (len(ran), outcome.known) == (2, 14)
-    assert list(outcome.rows) == swept
+    assert read_rows(out) == swept
 
 
 def test_another_programs_results_are_replaced(
@@ -79,19 +79,42 @@ def test_another_programs_results_are_replaced(
     with store.open_store(out, create=True) as opened:
         for row in swept:
             opened.add(row)
-    monkeypatch.setattr(sweep, "program_version", lambda: "0.0.0+another")
-    outcome = sweep.run_sweep(space.load_space(space_file), [trace_file], out, jobs=1)
-    assert outcome.known == 0
+    for module in (point, sweep):
+        monkeypatch.setattr(module, "program_version", lambda: "0.0.0+another")
+    swept_to(out, space_file, trace_file, sample=sweep.Sample(4))
+    with store.open_store(out) as opened:
+        assert opened.outdated() == 12
+    assert len(read_rows(out)) == 4  # what the older program says is not mixed in
+    outcome = swept_to(out, space_file, trace_file)
+    assert outcome.known == 4
     assert {row.program for row in read_rows(out)} == {"0.0.0+another"}
     assert len(read_rows(out)) == len(swept)
 
 
 def test_parallel_equals_serial(swept: list[store.Row], space_file: Path, trace_file: Path, tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
-    found = space.load_space(space_file)
-    outcome = sweep.run_sweep(found, [trace_file], tmp_path / "r", jobs=2, step=lambda *step: steps.append(step))
-    assert list(outcome.rows) == swept
+    swept_to(tmp_path / "r", space_file, trace_file, workers=Workers(2), step=lambda *step: steps.append(step))
+    assert read_rows(tmp_path / "r") == swept
     assert steps == [(done, 16) for done in range(17)]
+
+
+def test_the_file_of_another_space_is_refused(space_file: Path, trace_file: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "r.sqlite", tmp_path / "other.toml"
+    swept_to(out, space_file, trace_file)
+    text = space_file.read_text()
+    for changed, said in (
+        (text.replace('"edge"', '"mesh16"'), "base chip: edge, not mesh16"),
+        (text.replace("images = 1", "images = 2"), "images: 1, not 2"),
+        (
+            text.replace("core.lanes = [1, 2, 4, 8]", "core.contexts = [2, 4]"),
+            "axes: core.lanes, .*, not core.contexts",
+        ),
+    ):
+        other.write_text(changed)
+        with pytest.raises(UserError, match=f"holds results of another space \\({said}"):
+            swept_to(out, other, trace_file)
+    other.write_text(text.replace("[1, 2, 4, 8]", "[1, 2, 4, 8, 16]"))  # more values of the same axes are welcome
+    assert swept_to(out, other, trace_file).known == 16
 
 
 LONG_SPACE = """
@@ -124,8 +147,9 @@ def test_an_interrupted_sweep_goes_on(trace_file: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert f"{kept} were known" in done.stdout
-    whole = sweep.run_sweep(space.load_space(space_file), [trace_file], tmp_path / "whole.sqlite", jobs=1)
-    assert read_rows(out) == list(whole.rows)
+    found = replace(space.load_space(space_file), traces=(str(trace_file),))
+    sweep.run_sweep(found, {}, tmp_path / "whole.sqlite", workers=Workers(1))
+    assert read_rows(out) == read_rows(tmp_path / "whole.sqlite")
 
 
 def _points_in(path: Path) -> int:
@@ -166,7 +190,7 @@ def _older(path: Path) -> None:
 def _overwritten(path: Path) -> None:
     with store.open_store(path, create=True) as opened:
         for number in range(200):
-            opened.add(store.Row(str(number), "p", "t", "c", {"k": "v" * 300}, None, "none"))
+            opened.add(store.Row(str(number), "p", "t", "e", {"k": "v" * 300}, None, "none"))
     content = bytearray(path.read_bytes())
     content[4096 : 4096 + 6000] = b"\xff" * 6000
     path.write_bytes(content)
@@ -178,7 +202,7 @@ def _overwritten(path: Path) -> None:
         (lambda path: path.write_text("hello, world" * 100), "not a result file"),
         (_foreign, "not a result file"),
         (_newer, "newer"),
-        (_older, "are older than 2; sweep again into a new file"),
+        (_older, "are older than 3; sweep again into a new file"),
         (_overwritten, "damaged"),
         (lambda path: path.mkdir(), "is a folder"),
         (lambda path: path.write_text(""), "empty"),

@@ -1,0 +1,179 @@
+"""Space files: shipped by name or one's own by path, every fault of a file in one message."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import resources
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ...simulator.energy import load_energy_table
+from ...simulator.errors import UserError, nearest
+from ...simulator.files import parse_toml, read_text
+from ...simulator.hardware import chip_keys, load_chip
+from .axes import axis_values, is_range
+from .constraints import Constraint, parse_constraint
+from .design import ENERGY, TRACE, Space
+from .order import grid
+
+KEYS = ("description", "chip", "energy", "images", "traces", "constraints", "axes", "points")
+ENOUGH = 512  # combinations that are tried before a value, or the constraints, are called impossible
+DEFAULT_ENERGY = "cmos45"
+
+
+def space_names() -> list[str]:
+    """Names of the shipped spaces."""
+    folder = resources.files("sparsespike.hwconfigs.spaces")
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_space(source: str | Path) -> Space:
+    """A shipped space by name, or a space file by path.
+
+    Raises UserError for an unknown name, an unreadable file, and for all faults of its content at once: unknown keys,
+    wrong types, empty axes, constraints that nothing meets, and values that give a possible chip in no combination.
+    """
+    text, where = _read(source)
+    data = parse_toml(text, where)
+    faults: list[str] = []
+    axes, points = _axes(data, faults), _points(data, faults)
+    constraints = _constraints(data, faults)
+    faults = _scalar_faults(data) + faults
+    if faults:
+        raise UserError(f"{where}: " + "; ".join(faults))
+    energies = tuple(_names(data.get("energy", DEFAULT_ENERGY)))
+    space = Space(
+        name=Path(where).stem,
+        chip=data["chip"],
+        base=load_chip(data["chip"]),
+        energies=energies,
+        images=data.get("images"),
+        traces=tuple(data.get("traces", ())),
+        axes=axes,
+        constraints=constraints,
+        points=points,
+        nodes={name: load_energy_table(name).node_nm for name in energies},
+    )
+    impossible = _impossible(space)
+    if impossible:
+        raise UserError(f"{where}: " + "; ".join(impossible))
+    return space
+
+
+def _read(source: str | Path) -> tuple[str, str]:
+    name = str(source)
+    if name in space_names():
+        return (resources.files("sparsespike.hwconfigs.spaces") / f"{name}.toml").read_text("utf-8"), f"{name}.toml"
+    path = Path(source)
+    if path.suffix != ".toml" and not path.exists():
+        raise UserError(f"no space {name!r}; {nearest(name, space_names())} Or give a .toml file.")
+    return read_text(path, "space"), name
+
+
+def _names(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _dotted(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """TOML reads `core.lanes = […]` as nested tables; this gives the dotted key back."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        nested = isinstance(value, dict) and not is_range(value)
+        flat |= _dotted(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return flat
+
+
+def _scalar_faults(data: Mapping[str, Any]) -> list[str]:
+    faults = [f"{key}: unknown key; {nearest(key, KEYS)}" for key in data if key not in KEYS]
+    for key in ("chip", "description"):
+        if not isinstance(data.get(key, ""), str):
+            faults.append(f"{key}: must be text")
+    if "chip" not in data:
+        faults.append("chip: missing")
+    energies = _names(data.get("energy", DEFAULT_ENERGY))
+    if not energies or not all(isinstance(name, str) for name in energies):
+        faults.append("energy: must be the name of a table, or a list of names")
+    elif len(set(energies)) < len(energies):
+        faults.append("energy: a name stands twice")
+    images = data.get("images", 1)
+    if not isinstance(images, int) or isinstance(images, bool) or images < 1:
+        faults.append(f"images = {images!r}: must be a whole number of 1 or more")
+    traces = data.get("traces", [])
+    if not isinstance(traces, list) or not all(isinstance(trace, str) for trace in traces):
+        faults.append("traces: must be a list of names")
+    elif len(set(traces)) < len(traces):
+        faults.append("traces: a name stands twice")
+    if not data.get("axes") and not data.get("points"):
+        faults.append("axes: missing")
+    return faults
+
+
+def _axes(data: Mapping[str, Any], faults: list[str]) -> dict[str, tuple[Any, ...]]:
+    axes: dict[str, tuple[Any, ...]] = {}
+    table = data.get("axes", {})
+    if not isinstance(table, dict):
+        faults.append("axes: must be a table of keys")
+        return axes
+    for key, value in _dotted(table).items():
+        if key not in chip_keys():
+            faults.append(f"axes.{key}: unknown key; {nearest(key, chip_keys())}")
+        try:
+            axes[key] = axis_values(value)
+        except ValueError as error:
+            faults.append(f"axes.{key}: {error}")
+    return axes
+
+
+def _points(data: Mapping[str, Any], faults: list[str]) -> tuple[dict[str, Any], ...]:
+    points = data.get("points", [])
+    if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
+        faults.append("points: must be tables, [[points]]")
+        return ()
+    known = [TRACE, ENERGY, *chip_keys()]
+    flat = [_dotted(point) for point in points]
+    for number, point in enumerate(flat, 1):
+        faults += [f"points {number}, {key}: unknown key; {nearest(key, known)}" for key in point if key not in known]
+    return tuple(flat)
+
+
+def _constraints(data: Mapping[str, Any], faults: list[str]) -> tuple[Constraint, ...]:
+    texts = data.get("constraints", [])
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        faults.append("constraints: must be a list of texts")
+        return ()
+    read = []
+    for text in texts:
+        try:
+            read.append(parse_constraint(text, [TRACE, ENERGY, *chip_keys()]))
+        except UserError as error:
+            faults.append(str(error))
+    return tuple(read)
+
+
+def _impossible(space: Space) -> list[str]:
+    """Constraints that nothing meets, and values with which no combination gives a chip.
+
+    A mistake in the file, not a corner of the space: corners become rows with a reason.
+    """
+    every = replace(space, points=(), traces=space.traces or ("",))
+    if space.axes and not _allowed(every):
+        alone = [one.text for one in space.constraints if not _allowed(replace(every, constraints=(one,)))]
+        texts = alone or [one.text for one in space.constraints]
+        return [f"constraints: no combination of the axes meets {' and '.join(map(repr, texts))}"]
+    faults = []
+    for key, values in space.axes.items():
+        for value in values:
+            with_it = replace(every, axes={**space.axes, key: (value,)})
+            reasons = []
+            for choice in islice(grid(with_it, seed=0), ENOUGH):
+                candidate = with_it.candidate(choice)
+                if candidate.chip is not None:
+                    break
+                reasons.append(candidate.reason)
+            else:
+                faults += reasons[:1]
+    return list(dict.fromkeys(faults))
+
+
+def _allowed(space: Space) -> bool:
+    return any(True for _ in grid(space))
