@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,13 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sparsespike import UserError
-from sparsespike.analysis import gallery, readme, store
-from sparsespike.analysis.frontier import non_dominated
+from sparsespike.analysis import gallery, readme
+from sparsespike.analysis.explore import store
+from sparsespike.analysis.explore.figures import plot_results
+from sparsespike.analysis.explore.pareto import non_dominated
+from sparsespike.analysis.explore.results import front_table
 from sparsespike.analysis.page import Section, not_modelled, write_page
-from sparsespike.analysis.results import front_table, plot_results
 from sparsespike.analysis.style import blank, save, styled
 from sparsespike.analysis.tables import Table, kib, percent, percent_pruned, si
-from sparsespike.analysis.views import layer_table, per_image, summary_table, verified_line
+from sparsespike.analysis.views import layer_table, summary_table, verified_line
 from sparsespike.simulator.trace import Trace
 
 # ---- the front
@@ -98,8 +101,8 @@ def test_table_forms_hold_every_cell_and_come_back() -> None:
 
 def test_front_table_holds_the_front(swept: list[store.Row]) -> None:
     table = front_table(swept, "latency,energy")
-    feasible = [row for row in swept if row.report is not None]
-    values = [(per_image(row.report)["latency_s"], per_image(row.report)["energy_pj"]) for row in feasible]  # type: ignore[arg-type]
+    feasible = [row for row in swept if row.metrics is not None]
+    values = [(row.metrics["latency"], row.metrics["energy"]) for row in feasible]
     expected = {row.label for row, best in zip(feasible, non_dominated(values), strict=True) if best}
     assert {row[0] for row in table.rows} == expected
     assert "8 more do not fit" in table.note
@@ -108,8 +111,15 @@ def test_front_table_holds_the_front(swept: list[store.Row]) -> None:
 
 
 def test_fronts_of_two_traces_are_apart(swept: list[store.Row]) -> None:
-    twice = [*swept, *(store.Row(r.key, r.program, "other", r.chip, r.settings, r.report, r.reason) for r in swept)]
+    twice = [*swept, *(replace(row, trace="other") for row in swept)]
     assert len(front_table(twice, "latency").rows) == 2 * len(front_table(swept, "latency").rows)
+
+
+def test_with_accuracy_tickets_compete(swept: list[store.Row]) -> None:
+    worse = [replace(row, trace="worse", metrics=row.metrics and {**row.metrics, "accuracy": 0.5}) for row in swept]
+    assert front_table([*swept, *worse], "latency,accuracy") == replace(
+        front_table(swept, "latency,accuracy"), note="1 of 16 points; 16 more do not fit."
+    )
 
 
 def test_tables_say_what_the_report_says(reports: dict[str, dict[str, object]]) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 from sparsespike import UserError, load_chip, simulate
 from sparsespike.analysis.diff import diff_reports
+from sparsespike.analysis.explore.sweep import run_sweep
+from sparsespike.analysis.parallel import Workers
 from sparsespike.analysis.single import RunRequest, run_single
 from sparsespike.analysis.space import load_space
-from sparsespike.analysis.sweep import run_sweep
 from sparsespike.analysis.views import fidelity_line
 from sparsespike.model.data import Split
 from sparsespike.model.export import trace_ticket
@@ -286,8 +288,8 @@ def test_a_sweep_is_not_repeated_because_of_other_words(tmp_path):
     known = []
     for words in ("nobody else's", "ours"):
         (tmp_path / "mine.toml").write_text(text.replace("nobody else's", words))
-        space = load_space(tmp_path / "space.toml")
-        swept = run_sweep(space, [tmp_path / "t.safetensors"], tmp_path / "r.sqlite", jobs=1)
+        space = replace(load_space(tmp_path / "space.toml"), traces=(str(tmp_path / "t.safetensors"),))
+        swept = run_sweep(space, {}, tmp_path / "r.sqlite", workers=Workers(1))
         known.append(swept.known)
     assert known == [0, 2]
 

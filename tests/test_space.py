@@ -150,8 +150,8 @@ def test_points_may_be_listed(tmp_path: Path) -> None:
         '[axes]\ncore.lanes = [1, 2]\n[[points]]\ncore.lanes = 8\ncore.contexts = 4\n[[points]]\ntrace = "other"\n',
     )
     assert list(listed(found)) == [
-        {"trace": "digits", "energy": "cmos45", "core.lanes": 8, "core.contexts": 4},
-        {"trace": "other", "energy": "cmos45"},
+        {"trace": "digits", "energy": None, "core.lanes": 8, "core.contexts": 4},
+        {"trace": "other", "energy": None},
     ]
     assert [values.get("core.lanes") for values in grid(found)] == [1, 2, 8, None]
 
@@ -160,6 +160,11 @@ def test_a_table_of_another_node_builds_the_chip_there(tmp_path: Path) -> None:
     found = written(tmp_path, 'energy = ["cmos45", "cmos28"]\n[axes]\ncore.lanes = [2]\n')
     chips = [found.candidate(values).chip for values in grid(found)]
     assert [chip.technology.node_nm for chip in chips if chip is not None] == [45, 28]
+
+
+def test_without_a_table_each_chip_has_that_of_its_node(tmp_path: Path) -> None:
+    found = written(tmp_path, "[axes]\ntechnology.node_nm = [45, 28]\n")
+    assert [candidate.energy for candidate in map(found.candidate, grid(found))] == ["cmos45", "cmos28"]
 
 
 def _sample(count: int, seed: int = 0) -> Iterator[str]:
@@ -195,6 +200,7 @@ def test_a_sample_larger_than_the_space_is_the_space(tmp_path: Path) -> None:
         ('constraints = "core.lanes < 1"\n[axes]\ncore.lanes = [1, 2]\n', "must be a list of texts"),
         ("energy = 3\n[axes]\ncore.lanes = [1]\n", "energy: must be the name"),
         ('energy = ["cmos45", "cmos4"]\n[axes]\ncore.lanes = [1]\n', "no energy table 'cmos4'"),
+        ('energy = "cmos45"\n[axes]\ntechnology.node_nm = [45, 28]\n', "leave it out where technology.node_nm"),
         ("[axes]\ncore.lanes = [0, 2]\n", "core.lanes = 0"),
         ("points = 3\n[axes]\ncore.lanes = [2]\n", "points: must be tables"),
         ("[[points]]\ncore.lane = 3\n", "points 1, core.lane: unknown key"),

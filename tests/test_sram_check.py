@@ -2,14 +2,15 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cacti import HELD_OUT, ROWS
 from sparsespike.analysis import sram_view
+from sparsespike.analysis.explore.results import front_table
 from sparsespike.analysis.readme import block_names
-from sparsespike.analysis.results import front_table
 from sparsespike.analysis.sram_validation import published, shared_points, validations
 from sparsespike.analysis.sram_view import TABLES, chip_tables, fill, held_out_table, published_table, show_hardware
 from sparsespike.analysis.views import area_table, extrapolated_note, summary_table
@@ -92,7 +93,7 @@ def test_extrapolated_memories_are_marked_in_every_table_that_shows_what_they_co
     assert f"spikes, weights of {name}" in summary_table(marked, "one").note
     assert "extrapolated" not in front_table(swept, "latency,energy").note
     row = next(row for row in swept if row.feasible)
-    row = type(row)(**vars(row) | {"report": {**row.report, "extrapolated_macros": ["spikes"]}})
+    row = replace(row, metrics={**row.metrics, "extrapolated": 1})
     assert "1 with memories extrapolated" in front_table([row], "latency,energy").note
 
 

@@ -61,11 +61,11 @@ def _open(name: str, path: str, images: int | None) -> TraceFile:
 def point_of(space: Space, traces: Mapping[str, TraceFile], candidate: Candidate) -> Point | Row:
     """The point of a candidate; where there is no such chip, its row with the reason."""
     trace = traces[candidate.trace]
+    if candidate.chip is None or candidate.energy is None:
+        key = _key(trace.sha256, candidate.energy, [space.chip, dict(candidate.settings)])
+        prices, reason = candidate.energy or "", candidate.reason
+        return Row(key, program_version(), trace.name, prices, candidate.settings, None, reason)
     table = _table_sha256(candidate.energy)
-    if candidate.chip is None:
-        key = _key(trace.sha256, table, [space.chip, dict(candidate.settings)])
-        reason = candidate.reason
-        return Row(key, program_version(), trace.name, candidate.energy, candidate.settings, None, reason)
     key = _key(trace.sha256, table, candidate.chip.model_dump(exclude=ORIGIN | NAMES))
     return Point(key, trace, candidate.energy, candidate.settings, candidate.chip)
 

@@ -17,7 +17,8 @@ def read_rows(results: str | Path) -> list[Row]:
     with open_store(results) as store:
         rows = store.rows()
     if not any(row.feasible for row in rows):
-        raise UserError(f"{results}: holds no point that fits" + (f"; the first: {rows[0].reason}" if rows else ""))
+        reasons = list(dict.fromkeys(row.reason for row in rows))
+        raise UserError(f"{results}: holds no point that fits" + "".join(f"; {reason}" for reason in reasons[:3]))
     return rows
 
 

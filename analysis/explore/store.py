@@ -119,7 +119,7 @@ class Store:
     def rows(self, *, bounds: bool = False) -> list[Row]:
         """All points of the program that wrote last, without reports.
 
-        Ordered by content (trace, energy table, settings), whatever order they were finished in.
+        Ordered by content (trace, settings, energy table), whatever order they were finished in.
         """
         table = _table(bounds)
         query = f"""SELECT key, program, trace, prices, settings, reason, {_NAMES} FROM {table}
@@ -164,7 +164,7 @@ def _row(values: tuple[Any, ...]) -> Row:
 
 def _order(row: Row) -> tuple[Any, ...]:
     values = tuple((key, isinstance(value, str), value) for key, value in row.settings.items())
-    return row.trace, row.prices, tuple(key for key, _, _ in values), values, row.key
+    return row.trace, tuple(key for key, _, _ in values), values, row.prices, row.key
 
 
 def _short(value: Any) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...simulator.errors import UserError
+from ...simulator.hardware import NAMES, ORIGIN
 from ..parallel import EVERYWHERE, Workers, finished
 from ..space import Space, grid, sobol
 from .point import Point, TraceFile, open_traces, point_of, program_version, sending, simulate_point
@@ -126,7 +127,7 @@ def identity(space: Space) -> dict[str, Any]:
     """What all points of a result file share; values and traces may be added to a space, keys may not."""
     return {
         "base chip": space.chip,
-        "base": space.base_values,
+        "base": {key: value for key, value in space.base_values.items() if key not in ORIGIN | NAMES},
         "axes": list(space.axes),
         "images": space.images,
     }

@@ -2,26 +2,29 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 from typing import Any
 
+from ...simulator.energy import table_of_node
 from ...simulator.errors import UserError
 from ...simulator.hardware import Chip
 from .constraints import Constraint
 
 TRACE, ENERGY = "trace", "energy"  # axes beside those over keys of the chip
+NODE = "technology.node_nm"
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A point of a space: a trace on a chip under an energy table, or why there can be no such chip.
 
+    energy: name of the table, the shipped one of the chip's node where the space names none; None without a chip.
     settings: what differs from the base chip, dotted key -> value, in the order of the axes.
     """
 
     trace: str
-    energy: str
+    energy: str | None
     settings: Mapping[str, Any]
     chip: Chip | None
     reason: str = ""
@@ -31,15 +34,16 @@ class Candidate:
 class Space:
     """All combinations of the axes' values that meet the constraints, and points listed one by one.
 
-    chip: base chip, a shipped name or a path; `base` is it.  energies: energy tables; a chip is built at its table's
-    node.  images: images of each trace, None for all.  traces: trace files, or names of shipped tickets.
+    chip: base chip, a shipped name or a path; `base` is it.  energies: energy tables, at whose node a chip is built;
+    None for the shipped one of the chip's own node.  images: images of each trace, None for all.
+    traces: trace files, or names of shipped tickets.
     axes: chip key -> values, in file order.  points: settings of single points.
     """
 
     name: str
     chip: str
     base: Chip
-    energies: tuple[str, ...]
+    energies: tuple[str | None, ...]
     images: int | None
     traces: tuple[str, ...]
     axes: Mapping[str, tuple[Any, ...]]
@@ -73,15 +77,20 @@ class Space:
     def candidate(self, values: Mapping[str, Any]) -> Candidate:
         """The chip of a choice (`chosen`), or the reason why there is none."""
         settings = {key: value for key, value in values.items() if key not in (TRACE, ENERGY)}
-        energy = values[ENERGY]
+        trace, energy = values[TRACE], values[ENERGY]
         try:
-            return Candidate(values[TRACE], energy, settings, self.base.replace(self._at_node(energy) | settings))
+            chip = self.base.replace(self._at_node(energy) | settings)
+            return Candidate(trace, energy or _shipped_table(chip.technology.node_nm), settings, chip)
         except UserError as error:
-            return Candidate(values[TRACE], energy, settings, None, str(error))
+            return Candidate(trace, energy, settings, None, str(error))
 
-    def _at_node(self, energy: str) -> dict[str, Any]:
-        node = self.nodes.get(energy, self.base.technology.node_nm)
-        return {} if node == self.base.technology.node_nm else {"technology.node_nm": node}
+    def _at_node(self, energy: str | None) -> dict[str, Any]:
+        return {} if energy is None else {NODE: self.nodes[energy]}
+
+
+@lru_cache
+def _shipped_table(node_nm: int) -> str:
+    return table_of_node(node_nm).name
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

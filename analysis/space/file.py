@@ -13,12 +13,11 @@ from ...simulator.files import parse_toml, read_text
 from ...simulator.hardware import chip_keys, load_chip
 from .axes import axis_values, is_range
 from .constraints import Constraint, parse_constraint
-from .design import ENERGY, TRACE, Space
+from .design import ENERGY, NODE, TRACE, Space
 from .order import grid
 
 KEYS = ("description", "chip", "energy", "images", "traces", "constraints", "axes", "points")
 ENOUGH = 512  # combinations that are tried before a value, or the constraints, are called impossible
-DEFAULT_ENERGY = "cmos45"
 
 
 def space_names() -> list[str]:
@@ -41,7 +40,7 @@ def load_space(source: str | Path) -> Space:
     faults = _scalar_faults(data) + faults
     if faults:
         raise UserError(f"{where}: " + "; ".join(faults))
-    energies = tuple(_names(data.get("energy", DEFAULT_ENERGY)))
+    energies = tuple(_names(data.get("energy")))
     space = Space(
         name=Path(where).stem,
         chip=data["chip"],
@@ -52,7 +51,7 @@ def load_space(source: str | Path) -> Space:
         axes=axes,
         constraints=constraints,
         points=points,
-        nodes={name: load_energy_table(name).node_nm for name in energies},
+        nodes={name: load_energy_table(name).node_nm for name in energies if name is not None},
     )
     impossible = _impossible(space)
     if impossible:
@@ -87,10 +86,10 @@ def _scalar_faults(data: Mapping[str, Any]) -> list[str]:
     faults = [f"{key}: unknown key; {nearest(key, KEYS)}" for key in data if key not in KEYS]
     for key in ("chip", "description"):
         if not isinstance(data.get(key, ""), str):
-            faults.append(f"{key}: must be text")
+            faults.append(f"{key}: must be {'a name' if key == 'chip' else 'text'}")
     if "chip" not in data:
         faults.append("chip: missing")
-    energies = _names(data.get("energy", DEFAULT_ENERGY))
+    energies = _names(data.get("energy", "of the node"))
     if not energies or not all(isinstance(name, str) for name in energies):
         faults.append("energy: must be the name of a table, or a list of names")
     elif len(set(energies)) < len(energies):
@@ -103,6 +102,8 @@ def _scalar_faults(data: Mapping[str, Any]) -> list[str]:
         faults.append("traces: must be a list of names")
     elif len(set(traces)) < len(traces):
         faults.append("traces: a name stands twice")
+    if "energy" in data and isinstance(data.get("axes"), dict) and NODE in _dotted(data["axes"]):
+        faults.append(f"energy: a table has its own node; leave it out where {NODE} is an axis")
     if not data.get("axes") and not data.get("points"):
         faults.append("axes: missing")
     return faults
