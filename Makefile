@@ -10,7 +10,7 @@
 #   make oracle   the long comparison with the twin in Python: 5,000 cases, about an hour
 #   make fuzz     10,000 damaged traces, tickets and spike files: none may do more than be refused; some minutes
 #   make rtl      the long comparison with the twin in SystemVerilog (needs verilator, iverilog, yosys)
-#   make cluster-test   sweeps on a local dask scheduler with two workers, one of which is killed
+#   make cluster-test   sweeps on a local dask scheduler with two workers, one of which is killed; and sweeps killed 20 times
 #   make area-table   the gates of the twin's blocks by Yosys, and their fit, into hwconfigs/area (BLOCKS for some); half an hour
 #   make sram-table   the tables of hwconfigs/energy/README.md, how good the interpolation of memories is, and its figure
 #   make test-clients  models of spikingjelly (two versions) and snnTorch, each from an environment of its own
@@ -115,6 +115,7 @@ rtl: install
 
 cluster-test: install
 	$(BIN)/pytest -s tests/test_cluster.py
+	SPARSESPIKE_KILLS=20 $(BIN)/pytest -s tests/test_sweep_killed.py
 
 sram-table: install
 	@$(BIN)/python -m sparsespike.analysis.sram_view hwconfigs/energy/README.md

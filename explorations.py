@@ -10,6 +10,7 @@ from .analysis.explore.store import Row
 from .analysis.explore.sweep import Sample, run_sweep
 from .analysis.parallel import Workers
 from .analysis.space import Space, load_space
+from .model.tickets import SHIPPED, shipped
 
 IMAGES = 8  # of a ticket's trace, where the space does not say
 FIRST_LOOK = "latency,energy"
@@ -35,8 +36,8 @@ class SweepRequest:
 
 def sweep(request: SweepRequest) -> None:
     """Run a design space, or a sample of it. Names of shipped tickets are traced beside the result file."""
-    space = opened_space(request.space, request.traces)
-    paths = trace_paths(space, request.out)
+    space, given = opened_space(request.space, request.traces)
+    paths = trace_paths(space, given, request.out)
     sample = None if request.sample is None else Sample(request.sample, request.seed)
     with progress(f"sweep of {space.name}") as step:
         outcome = run_sweep(space, paths, request.out, sample=sample, workers=request.workers, step=step)
@@ -46,20 +47,31 @@ def sweep(request: SweepRequest) -> None:
     )
 
 
-def opened_space(name: str, traces: Sequence[str] | None) -> Space:
-    """A space by name or file, with other traces where some are given."""
+def opened_space(name: str, traces: Sequence[str] | None) -> tuple[Space, dict[str, Path]]:
+    """A space by name or file, and the files of traces that replace its own, by name.
+
+    A given file is called by its name without the ending, so that rows do not depend on where it lies.
+    """
     space = load_space(name)
-    return replace(space, traces=tuple(traces)) if traces else space
+    if not traces:
+        return space, {}
+    names = [Path(trace).stem if Path(trace).suffix else trace for trace in traces]
+    if len(set(names)) < len(names):
+        names = list(traces)
+    pairs = zip(names, traces, strict=True)
+    given = {name: Path(trace) for name, trace in pairs if trace not in SHIPPED or Path(trace).exists()}
+    return replace(space, traces=tuple(names)), given
 
 
-def trace_paths(space: Space, beside: Path) -> dict[str, Path]:
+def trace_paths(space: Space, given: Mapping[str, Path], beside: Path) -> dict[str, Path]:
     """Trace of the space -> its file; a shipped ticket becomes a trace, on its own data set, next to the results."""
     from .model.ticket import load_ticket
-    from .model.tickets import SHIPPED, shipped
     from .recipes import traced
 
-    paths = {}
+    paths = dict(given)
     for name in space.traces:
+        if name in paths:
+            continue
         paths[name] = Path(name)
         if name in SHIPPED and not paths[name].exists():
             paths[name] = beside.parent / "traces" / f"{name}-{space.images or IMAGES}.safetensors"
