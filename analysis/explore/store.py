@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,7 @@ def _short(value: Any) -> str:
 
 @contextmanager
 def open_store(path: str | Path, *, create: bool = False) -> Iterator[Store]:
-    """Open a result file, made anew where it does not exist and `create` is set.
+    """Open a result file; with `create` for writing, and made anew where it does not exist.
 
     Raises UserError where it is missing, damaged, another program's, of a newer version, or cannot be written.
     """
@@ -197,8 +197,16 @@ def open_store(path: str | Path, *, create: bool = False) -> Iterator[Store]:
             if fresh:
                 _found(connection)
             _check(path, connection)
+            if create:
+                # A commit need not wait for the disk: a process that is killed loses nothing, nor does a second writer.
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
         yield Store(path, connection)
     finally:
+        if create:
+            # One file again, which can be copied, and read where nothing may be written; not while another writes.
+            with suppress(sqlite3.Error):
+                connection.execute("PRAGMA journal_mode = DELETE")
         connection.close()
 
 
