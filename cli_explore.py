@@ -1,4 +1,4 @@
-"""The commands about design spaces: sweep, front and plot."""
+"""The commands about design spaces: sweep, front, plot and recommend."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,17 +55,26 @@ def front(results: ResultsIn, objectives: Objectives = "latency,energy") -> None
     show(front_table(read_rows(results), objectives))
 
 
-@explore.command()
-def plot(
-    results: ResultsIn,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for what is written.")] = Path("out/plots"),
-) -> None:
-    """Figures of a sweep, as PNG and SVG: latency against energy with the front, and what each axis does.
+PLOT_OPTIONS = {
+    "results": (ResultsIn, REQUIRED),
+    "out": (Annotated[Path, typer.Option(metavar="DIR", help="Folder for the figures.")], Path("out/plots")),
+    "points": (Annotated[str, typer.Option(metavar="KEY,…", help="Points to name instead of the front's.")], ""),
+    "objectives": (Objectives, "latency,energy"),
+    "csv": (Annotated[Path | None, typer.Option(metavar="FILE", help="Also every point as CSV.")], None),
+    "page": (Annotated[Path | None, typer.Option(metavar="FILE", help="Also the points as a page to explore.")], None),
+}
 
-    Example: sparsespike plot results.sqlite --out plots
+
+@command(explore, "plot", PLOT_OPTIONS)
+def _plot(points: str, **options: Any) -> None:
+    """Figures of a sweep, as PNG and SVG: the front with named points, where their energy and cycles go, and more.
+
+    Also what each axis does, the roofline, the load of the mesh's links (which runs two points again), and tickets on
+    one chip. The page needs no network: points can be hovered, filtered, and clicked through to their chip files.
+
+    Example: sparsespike plot results.sqlite --out plots --objectives latency,energy --csv points.csv --page report.html
     """
-    from .analysis.console import show
-    from .analysis.explore.figures import plot_results
-    from .analysis.explore.results import read_rows
+    from .analysis.explore.plots import PlotRequest
+    from .explorations import plot
 
-    show(*(f"figure: {path}" for path in plot_results(read_rows(results), out)))
+    plot(PlotRequest(points=[key for key in points.split(",") if key.strip()], **options))

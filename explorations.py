@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .analysis.console import progress, show
 from .analysis.explore.results import front_table, read_rows
@@ -10,6 +12,9 @@ from .analysis.explore.store import Row
 from .analysis.explore.sweep import Sample, run_sweep
 from .analysis.parallel import Workers
 from .analysis.space import Space, load_space
+
+if TYPE_CHECKING:
+    from .analysis.explore.plots import PlotRequest
 
 IMAGES = 8  # of a ticket's trace, where the space does not say
 FIRST_LOOK = "latency,energy"
@@ -60,12 +65,28 @@ def trace_paths(space: Space, beside: Path) -> dict[str, Path]:
 
     paths = {}
     for name in space.traces:
-        paths[name] = Path(name)
+        paths[name] = trace_file(name, space.images, beside)
         if name in SHIPPED and not paths[name].exists():
-            paths[name] = beside.parent / "traces" / f"{name}-{space.images or IMAGES}.safetensors"
             data = load_ticket(shipped(name)).provenance["data"]
             traced(name, data, space.images or IMAGES, paths[name])
     return paths
+
+
+def trace_file(name: str, images: int | None, beside: Path) -> Path:
+    """Where a trace of a space is: at the path that it is named by, or, of a shipped ticket, next to the results."""
+    from .model.tickets import SHIPPED
+
+    if name in SHIPPED and not Path(name).exists():
+        return beside.parent / "traces" / f"{name}-{images or IMAGES}.safetensors"
+    return Path(name)
+
+
+def plot(request: "PlotRequest") -> None:
+    """Write the figures of a result file, and what else is asked for."""
+    from .analysis.explore.plots import lines, plot_results  # a library for figures, which nothing else here needs
+
+    plots = plot_results(request, partial(trace_file, beside=request.results))
+    show(plots.named, *lines(plots))
 
 
 def sweep_rows(name: str, paths: Mapping[str, str | Path], out: Path) -> list[Row]:

@@ -55,10 +55,10 @@ def chip_template(texts: Mapping[str, str]) -> str:
             lines += ["", f"[{table}]"]
             last = table
         line = f"{leaf} = {texts[key]}"
-        lines.append(line if key in NAMES else f"{line:<32}# {meaning[key]}")
+        lines.append(line if key in NAMES else f"{line}  # {meaning[key]}")
     return "\n".join(lines) + "\n"
 
 
 def toml_value(value: Any) -> str:
-    """A text, number or truth value in TOML; JSON's strings are TOML's basic strings."""
-    return json.dumps(value, ensure_ascii=True)
+    """A text, number or truth value in TOML: as in JSON, but for the one control character that JSON leaves."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

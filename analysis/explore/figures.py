@@ -52,7 +52,7 @@ def front_scatter(rows: Sequence[Row], ax: Axes, pair: Pair = LATENCY_ENERGY, ob
     label_axes(ax, feasible, pair)
     words = " and ".join(METRICS[name].label.removesuffix(" per image") for name in pair)
     ax.set_title(f"{words[0].upper()}{words[1:]} of {len(points):,} configurations")
-    ax.legend(loc="best")
+    ax.legend(loc="upper right")
 
 
 def scaled(rows: Sequence[Row], pair: Pair) -> np.ndarray:
@@ -154,12 +154,19 @@ def scatter_figure(
             ax.set_title(f"{traces[trace]}, {len(group):,} configurations")
     for ax in axes[len(panels) :]:
         ax.set_axis_off()
-    for (_, group, second), ax in zip(panels, axes, strict=False):
-        known = {row.key for row in group}
-        mine = {name: row for name, row in named.items() if row.key in known}
-        places = scaled([*mine.values(), *group], (objectives[0], second))[: len(mine)]
-        label_points({name: (x, y) for name, (x, y) in zip(mine, places.tolist(), strict=True)}, ax)
+    label_points(
+        [
+            (ax, _places(group, (objectives[0], second), named))
+            for (_, group, second), ax in zip(panels, axes, strict=False)
+        ]
+    )
     return figure
+
+
+def _places(rows: Sequence[Row], pair: Pair, named: Mapping[str, Row]) -> dict[str, tuple[float, float]]:
+    """Letter -> where its point stands, of the named points among the rows."""
+    at = dict(zip((row.key for row in rows), scaled(rows, pair).tolist(), strict=True))
+    return {name: (at[row.key][0], at[row.key][1]) for name, row in named.items() if row.key in at}
 
 
 def effects_figure(rows: Sequence[Row]) -> Figure:

@@ -1,6 +1,7 @@
 """Labels beside points that lie close together: where each goes so that none covers another, or a point."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..style import INK
 
+Places = Mapping[str, tuple[float, float]]
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 SIZE = 8.0  # of a letter, points of 1/72 inch
@@ -16,32 +18,41 @@ _RINGS = np.geomspace(10, 160, 12)  # how far from its point a label is tried
 _TURNS = np.pi * (0.25 + np.arange(16) / 8)  # and in which directions, upper right first
 
 
-def label_points(places: Mapping[str, tuple[float, float]], ax: Axes) -> None:
-    """Write each name beside its point (x, y in data), a thin line from one to the other. Call it last: limits stay."""
-    figure = ax.get_figure()
-    if figure is None or not places:
-        return
-    ax.set_xlim(ax.get_xlim())
-    ax.set_ylim(ax.get_ylim())
-    figure.draw_without_rendering()  # the layout gives the axes their size
-    to_points = 72 / figure.dpi
-    points = ax.transData.transform(np.array(list(places.values()))) * to_points
-    frame = ax.get_window_extent().get_points().reshape(-1) * to_points
-    shifts = place_labels(points, list(places), tuple(frame.tolist()))
-    for (name, place), shift in zip(places.items(), shifts.tolist(), strict=True):
-        line = {"arrowstyle": "-", "color": INK, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
-        style = {"size": SIZE, "weight": "bold", "ha": "center", "va": "center", "annotation_clip": False}
-        text = ax.annotate(name, place, shift, textcoords="offset points", arrowprops=line, zorder=5, **style)
-        text.set_path_effects([withStroke(linewidth=2.0, foreground="white")])
-        text.set_in_layout(False)
+def label_points(panels: Sequence[tuple[Axes, Places]]) -> None:
+    """Write each name beside its point (x, y in data), a thin line from one to the other.
+
+    panels: all of one figure, so that it is laid out once. To be called last: limits and layout stay as they are.
+    """
+    panels = [(ax, places) for ax, places in panels if places]
+    for ax, _ in panels:
+        ax.set_xlim(ax.get_xlim())
+        ax.set_ylim(ax.get_ylim())
+    for number, (ax, places) in enumerate(panels):
+        figure = ax.figure.figure
+        if not number:
+            figure.draw_without_rendering()  # the layout gives the axes their size
+        to_points = 72 / figure.dpi
+        points = ax.transData.transform(np.array(list(places.values()))) * to_points
+        left, bottom, right, top = (ax.get_window_extent().get_points().reshape(-1) * to_points).tolist()
+        shifts = place_labels(points, list(places), (left, bottom, right, top))
+        for (name, place), (across, up) in zip(places.items(), shifts.tolist(), strict=True):
+            _write(name, place, (across, up), ax)
+
+
+def _write(name: str, place: tuple[float, float], shift: tuple[float, float], ax: Axes) -> None:
+    line = {"arrowstyle": "-", "color": INK, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
+    style: Any = {"size": SIZE, "weight": "bold", "ha": "center", "va": "center", "zorder": 5}
+    text = ax.annotate(name, place, shift, textcoords="offset points", arrowprops=line, annotation_clip=False, **style)
+    text.set_path_effects([withStroke(linewidth=2.0, foreground="white")])
+    text.set_in_layout(False)
 
 
 def place_labels(points: NDArray[np.float64], names: Sequence[str], frame: Box) -> NDArray[np.float64]:
     """float64[points, 2]: how far the middle of each label stands from its point, in points of 1/72 inch.
 
     points: float64[points, 2], in the same unit.  frame: labels stay inside where there is room.
-    Greedy: each label takes the nearest place that covers no label before it, no point, and is in the frame; where there
-    is none, the place that covers least.
+    Greedy: each label takes the nearest place in the frame that covers no point and no label before it; where there is
+    none, the place that covers least.
     """
     shifts = np.zeros((len(points), 2))
     taken = [_around(point, 5.0, 5.0) for point in points]

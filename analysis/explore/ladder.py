@@ -39,7 +39,7 @@ def ladder(chips: Mapping[str, Sequence[Row]], tickets: Mapping[str, str], ax: A
     ax.set_title("Tickets on one chip: accuracy against energy")
     ax.legend(loc="best")
     first = next(iter(chips.values()))
-    label_points({tickets[row.trace]: (points[row.key][0], points[row.key][1]) for row in first}, ax)
+    label_points([(ax, {tickets[row.trace]: (points[row.key][0], points[row.key][1]) for row in first})])
 
 
 def ladder_figure(rows: Sequence[Row], points: Mapping[str, Row]) -> Figure | None:

@@ -84,8 +84,8 @@ def roofline(points: NDArray[np.float64], named: Mapping[str, int], roofs: Mappi
     ax.set_title("Roofline: additions the lanes can do, bytes DRAM can bring")
     set_log(ax, "x")
     set_log(ax, "y")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
-    label_points({name: (points[index, 0], points[index, 1]) for name, index in mine.items()}, ax)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    label_points([(ax, {name: (points[index, 0], points[index, 1]) for name, index in mine.items()})])
 
 
 def roofline_figure(rows: Sequence[Row], chips: Sequence[Keys], named: Mapping[str, Row]) -> Figure | None:
@@ -103,6 +103,10 @@ def roofline_figure(rows: Sequence[Row], chips: Sequence[Keys], named: Mapping[s
         whose.setdefault(roof_of(chips[index]), []).append(name)
     roofs = sorted(whose, key=lambda roof: (roof.operations_s, roof.bytes_s))
     figure = blank(6.4, 5.0)
-    shown = {roof: ", ".join(whose[roof]) for roof in spread(roofs, MOST_ROOFS)}
+    shown = {roof: _some(whose[roof]) for roof in spread(roofs, MOST_ROOFS)}
     roofline(points, at, shown, figure.subplots())
     return figure
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
