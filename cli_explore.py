@@ -78,3 +78,30 @@ def _plot(points: str, **options: Any) -> None:
     from .explorations import plot
 
     plot(PlotRequest(points=[key for key in points.split(",") if key.strip()], **options))
+
+
+RECOMMEND_OPTIONS = {
+    "results": (ResultsIn, REQUIRED),
+    "latency": (Annotated[str | None, typer.Option(metavar="TIME", help="At most, per image: 2ms.")], None),
+    "energy": (Annotated[str | None, typer.Option(metavar="ENERGY", help="At most, per image: 20uJ.")], None),
+    "area": (Annotated[str | None, typer.Option(metavar="AREA", help="At most: 4mm2.")], None),
+    "accuracy": (Annotated[str | None, typer.Option(metavar="SHARE", help="At least: 97%.")], None),
+    "trace": (Annotated[str | None, typer.Option(metavar="NAME", help="Only points on this trace.")], None),
+    "cheapest": (Annotated[str, typer.Option(metavar="METRIC", help="What is to be least.")], "energy"),
+    "out": (Annotated[Path, typer.Option(metavar="FILE", help="Chip file.")], Path("out/recommended.toml")),
+}
+
+
+@command(explore, "recommend", RECOMMEND_OPTIONS)
+def _recommend(results: Path, cheapest: str, trace: str | None, out: Path, **limits: str | None) -> None:
+    """The cheapest chip of a sweep that meets some limits, as a chip file, and what stands in the way of a better one.
+
+    With several tickets in the results they compete: --accuracy or --trace keeps the cheapest from being the worst.
+
+    Example: sparsespike recommend results.sqlite --latency 2ms --area 4mm2 --accuracy 97% --out chip.toml
+    """
+    from .analysis.explore.answer import RecommendRequest
+    from .explorations import recommend
+
+    asked = {name: text for name, text in limits.items() if text is not None}
+    recommend(RecommendRequest(results, asked, cheapest, trace, out))

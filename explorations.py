@@ -14,6 +14,7 @@ from .analysis.parallel import Workers
 from .analysis.space import Space, load_space
 
 if TYPE_CHECKING:
+    from .analysis.explore.answer import RecommendRequest
     from .analysis.explore.plots import PlotRequest
 
 IMAGES = 8  # of a ticket's trace, where the space does not say
@@ -87,6 +88,13 @@ def plot(request: "PlotRequest") -> None:
 
     plots = plot_results(request, partial(trace_file, beside=request.results))
     show(plots.named, *lines(plots))
+
+
+def recommend(request: "RecommendRequest") -> None:
+    """Write the chip that a result file recommends, and say why."""
+    from .analysis.explore.answer import answer
+
+    show(*answer(request, partial(trace_file, beside=request.results)))
 
 
 def sweep_rows(name: str, paths: Mapping[str, str | Path], out: Path) -> list[Row]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -23,6 +23,7 @@ from .links import LinkLoads, link_loads, links_figure
 from .metrics import parse_objectives
 from .naming import named_points, named_table, spread
 from .page import write_page
+from .point import Finder
 from .results import read_rows
 from .roofline import roofline_figure
 from .store import Row, Store, open_store
@@ -30,8 +31,6 @@ from .store import Row, Store, open_store
 MOST_BARS = 12  # points side by side
 MOST_MESHES = 2  # points whose links are shown: each is run again
 
-# (trace as the results name it, images or None for all) -> its file
-Finder = Callable[[str, int | None], Path]
 Draw = Callable[[], Figure | None]
 
 
@@ -76,7 +75,7 @@ class _Source:
         about = self.store.about()
         if "base" not in about:
             raise UserError(f"{self.store.path}: does not say of which space it is; sweep again into a new file")
-        return {"name": about["base chip"], **about["base"]}
+        return {"name": PurePath(about["base chip"]).stem, **about["base"]}
 
 
 def plot_results(request: PlotRequest, find: Finder) -> Plots:

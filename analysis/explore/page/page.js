@@ -3,6 +3,7 @@
 
 const PAGE = 50; // rows of the table that are shown together
 const SYMBOLS = ["circle", "square", "diamond", "triangle-down", "triangle-up", "pentagon", "cross", "x"];
+const BUTTONS = [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]]; // none that sends anything
 const PREFIXES = [[1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""], [1e-3, "m"], [1e-6, "µ"], [1e-9, "n"], [1e-12, "p"]];
 const el = (id) => document.getElementById(id);
 
@@ -170,10 +171,14 @@ function written(metric, value) {
 }
 
 function si(value, unit) {
-  if (value === 0) return `0 ${unit}`;
-  const size = Number(Math.abs(value).toPrecision(3));
-  const [factor, prefix] = PREFIXES.find(([least]) => size >= least) || PREFIXES[PREFIXES.length - 1];
+  const [factor, prefix] = prefixOf(value);
   return `${Number((value / factor).toPrecision(3))} ${prefix}${unit}`;
+}
+
+function prefixOf(value) {
+  if (value === 0) return [1, ""];
+  const size = Number(Math.abs(value).toPrecision(3)); // 999.6 is written 1 k, not 1000
+  return PREFIXES.find(([least]) => size >= least) || PREFIXES[PREFIXES.length - 1];
 }
 
 function settings(at) {
@@ -220,14 +225,25 @@ async function draw() {
     font: { family: "system-ui, sans-serif", color: "#222" },
     legend: { itemsizing: "constant" },
     uirevision: `${x.name} ${y.name} ${el("logx").checked} ${el("logy").checked}`,
-  }, { responsive: true, displaylogo: false });
+  }, { responsive: true, displaylogo: false, modeBarButtons: BUTTONS });
 }
 
 function placed(points, x, y, kind) {
+  const [byX, byY] = [axisUnit(x)[0], axisUnit(y)[0]];
+  const at = (metric, factor) => points.map((one) => (metric.values[one] === null ? null : metric.values[one] / factor));
   return {
     type: kind, mode: "markers", hoverinfo: "text", customdata: points,
-    x: points.map((at) => x.values[at]), y: points.map((at) => y.values[at]), hovertext: points.map(hover),
+    x: at(x, byX), y: at(y, byY), hovertext: points.map(hover),
   };
+}
+
+// So many of the metric's own unit make one of the axis, and how the axis says so.
+function axisUnit(metric) {
+  if (metric.name === "accuracy") return [0.01, "%"];
+  if (!metric.unit || metric.unit === "mm²") return [1, metric.unit];
+  const largest = metric.values.reduce((most, value) => Math.max(most, Math.abs(value || 0)), 0);
+  const [factor, prefix] = prefixOf(largest);
+  return [factor, prefix + metric.unit];
 }
 
 function hover(at) {
@@ -239,11 +255,10 @@ function hover(at) {
 }
 
 function axisLayout(metric, logarithmic) {
-  const percent = metric.name === "accuracy";
-  const suffix = percent || !metric.unit ? "" : metric.unit;
+  const unit = axisUnit(metric)[1];
   return {
-    title: { text: metric.label }, type: logarithmic ? "log" : "linear", exponentformat: "SI",
-    ticksuffix: suffix, tickformat: percent ? ".1%" : "", gridcolor: "#dddddd", zeroline: false, automargin: true,
+    title: { text: unit ? `${metric.label} (${unit})` : metric.label }, type: logarithmic ? "log" : "linear",
+    exponentformat: "power", gridcolor: "#dddddd", zeroline: false, automargin: true,
   };
 }
 
