@@ -1,6 +1,7 @@
 """Figures of a few chosen points, from their reports: where the energy goes, and what the cores do."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ def cycles_by_cause(causes: Mapping[str, Mapping[str, float]], ax: Axes) -> None
     bottom = np.zeros(len(names))
     for number, (part, values) in enumerate(stacked_series(list(causes.values())).items()):
         colour, hatch = paint(number)
-        style = {"color": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0.5}
+        style: Any = {"color": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0.5}
         ax.bar(names, values / 1e3, 0.6, bottom, label=part, **style)
         bottom += values / 1e3
     for position, total in enumerate(bottom):

@@ -41,7 +41,7 @@ def front_scatter(rows: Sequence[Row], ax: Axes, pair: Pair = LATENCY_ENERGY, ob
     for number, value in enumerate(dict.fromkeys(values)):
         mine = points[[other == value for other in values]]
         label = f"{short_keys([key])[key]}: {value}" if key else "configuration"
-        style = {"color": PALETTE[number % 8], "marker": MARKERS[number % 8], "linewidths": 0, "alpha": 0.8}
+        style: Any = {"color": PALETTE[number % 8], "marker": MARKERS[number % 8], "linewidths": 0, "alpha": 0.8}
         ax.scatter(mine[:, 0], mine[:, 1], size, label=label, rasterized=len(points) > MANY, **style)
     judged = tuple(objectives) or pair
     front = points[non_dominated([costs(row.metrics or {}, judged) for row in feasible])]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -90,7 +91,7 @@ def _arrow(start: tuple[float, float], way: tuple[int, int], share: float, most:
     aside = 0.09
     place = (x + 0.24 * across - aside * down, y + 0.24 * down + aside * across)
     colour = colormaps[MAP](share / most) if share else FAINT
-    shape = {"width": 0.09, "head_width": 0.17, "head_length": 0.12, "length_includes_head": True}
+    shape: Any = {"width": 0.09, "head_width": 0.17, "head_length": 0.12, "length_includes_head": True}
     ax.add_patch(
         FancyArrow(*place, 0.52 * across, 0.52 * down, facecolor=colour, edgecolor=INK, linewidth=0.3, **shape)
     )

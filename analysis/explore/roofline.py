@@ -67,17 +67,19 @@ def roofline(points: NDArray[np.float64], named: Mapping[str, int], roofs: Mappi
     named: letter -> index of its point.  roofs: ceilings -> the letters of the points below them.
     """
     finite = np.isfinite(points[:, 0])
-    dots: dict[str, Any] = {"linewidths": 0, "rasterized": len(points) > MANY}
+    dots: Any = {"linewidths": 0, "rasterized": len(points) > MANY}
     ax.scatter(points[finite, 0], points[finite, 1], 12, color=GREY, alpha=0.6, label="all points", **dots)
     mine = {name: index for name, index in named.items() if finite[index]}
-    ax.scatter(*points[list(mine.values())].T, 34, color=BLUE, label="named points", zorder=3)
+    ax.scatter(
+        points[list(mine.values()), 0], points[list(mine.values()), 1], 34, color=BLUE, label="named points", zorder=3
+    )
     low, high = points[finite, 0].min() / 3, points[finite, 0].max() * 3
     ridges = [roof.operations_s / roof.bytes_s for roof in roofs]
     across = np.geomspace(min([low, *ridges]) / 1.5, max([high, *ridges]) * 1.5, 200)
     for number, (roof, whose) in enumerate(roofs.items()):
         ceiling = np.minimum(roof.operations_s, across * roof.bytes_s)
         label = f"{whose}: {roof.adders} adders, {si(roof.operations_s, 'op/s')}; DRAM {si(roof.bytes_s, 'B/s')}"
-        style = {"color": PALETTE[1 + number], "linewidth": 1.4, "linestyle": ("-", "--", ":")[number]}
+        style: Any = {"color": PALETTE[1 + number], "linewidth": 1.4, "linestyle": ("-", "--", ":")[number]}
         ax.plot(across, ceiling, label=label, **style)
     ax.set_xlabel("synaptic operations per byte of DRAM traffic")
     ax.set_ylabel("synaptic operations per second")

@@ -38,7 +38,7 @@ def parse_quantity(name: str, text: str) -> float:
         raise UserError(f"{where}: {why}; {example}")
     value = number * units[unit]
     if not 0 < value < math.inf:
-        raise UserError(f"{where}: must be above 0")
+        raise UserError(f"{where}: must be above 0, and finite")
     if name == "accuracy" and value > 1:
         raise UserError(f"{where}: an accuracy is a share up to 1, or up to 100%")
     return value
