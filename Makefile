@@ -24,7 +24,7 @@ EDITABLE := --no-build-isolation --config-settings editable_mode=strict
 
 # What the package is made of: an editable install in strict mode, which mypy needs, links these one by one.
 SOURCES := find . \( -path './.?*' -o -path ./build -o -path ./$(OUT) -o -path ./tests -o -name '*.egg-info' -o -name __pycache__ \) \
-	-prune -o \( -name '*.py' -o -name '*.toml' -o -name '*.csv' -o -name '*.md' -o -name '*.safetensors' \) -print | sort
+	-prune -o \( -name '*.py' -o -name '*.toml' -o -name '*.csv' -o -name '*.md' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.safetensors' \) -print | sort
 
 .PHONY: install demo test test-clients bench performance oracle fuzz rtl cluster-test area-table sram-table lint figures tickets tickets-table tickets-verify clean
 install: .venv/.installed

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .analysis.console import progress, show
 from .analysis.explore.results import front_table, read_rows
@@ -11,6 +13,10 @@ from .analysis.explore.sweep import Sample, run_sweep
 from .analysis.parallel import Workers
 from .analysis.space import Space, load_space
 from .model.tickets import SHIPPED, shipped
+
+if TYPE_CHECKING:
+    from .analysis.explore.answer import RecommendRequest
+    from .analysis.explore.plots import PlotRequest
 
 IMAGES = 8  # of a ticket's trace, where the space does not say
 FIRST_LOOK = "latency,energy"
@@ -72,12 +78,35 @@ def trace_paths(space: Space, given: Mapping[str, Path], beside: Path) -> dict[s
     for name in space.traces:
         if name in paths:
             continue
-        paths[name] = Path(name)
+        paths[name] = trace_file(name, space.images, beside)
         if name in SHIPPED and not paths[name].exists():
-            paths[name] = beside.parent / "traces" / f"{name}-{space.images or IMAGES}.safetensors"
             data = load_ticket(shipped(name)).provenance["data"]
             traced(name, data, space.images or IMAGES, paths[name])
     return paths
+
+
+def trace_file(name: str, images: int | None, beside: Path) -> Path:
+    """Where a trace of a space is: at the path that it is named by, or, of a shipped ticket, next to the results."""
+    from .model.tickets import SHIPPED
+
+    if name in SHIPPED and not Path(name).exists():
+        return beside.parent / "traces" / f"{name}-{images or IMAGES}.safetensors"
+    return Path(name)
+
+
+def plot(request: "PlotRequest") -> None:
+    """Write the figures of a result file, and what else is asked for."""
+    from .analysis.explore.plots import lines, plot_results  # a library for figures, which nothing else here needs
+
+    plots = plot_results(request, partial(trace_file, beside=request.results))
+    show(plots.named, *lines(plots))
+
+
+def recommend(request: "RecommendRequest") -> None:
+    """Write the chip that a result file recommends, and say why."""
+    from .analysis.explore.answer import answer
+
+    show(*answer(request, partial(trace_file, beside=request.results)))
 
 
 def sweep_rows(name: str, paths: Mapping[str, str | Path], out: Path) -> list[Row]:
