@@ -25,7 +25,9 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
     """
     values, corner = np.asarray(points, np.float64), np.asarray(reference, np.float64)
     if values.ndim != 2 or corner.shape != values.shape[1:] or not values.shape[1]:
-        raise ValueError(f"points {values.shape} and reference {corner.shape} must be [points, objectives], [objectives]")
+        raise ValueError(
+            f"points {values.shape} and reference {corner.shape} must be [points, objectives], [objectives]"
+        )
     if np.isnan(values).any() or np.isnan(corner).any():
         raise ValueError("an objective is not a number")
     inside = values[(values < corner).all(1)]
@@ -97,5 +99,6 @@ class Scale:
 
 
 def _unit(values: Values, best: Values, worst: Values) -> Values:
-    """Where a front has one value in an objective there is no range to scale by: such a difference stays as it is."""
-    return (values - best) / np.where(worst > best, worst - best, 1.0)
+    """Where a front has one value in an objective there is no range to scale by: the value itself is taken."""
+    width = np.where(worst > best, worst - best, np.abs(best))
+    return (values - best) / np.where(width > 0, width, 1.0)
