@@ -61,7 +61,6 @@ def test_a_scale_is_that_of_the_front() -> None:
     assert scale.share([[90.0, 0.9]]) == scale.share([]) == 0.0
     alone = REFERENCE * (REFERENCE - 1)  # an end of the front: the whole width in one objective, a tenth in the other
     assert scale.share(front[:1]) == pytest.approx(alone / scale.whole, rel=1e-12)
-    assert "latency 10 to 40" in scale.said(["latency", "accuracy"])
 
 
 def test_an_objective_without_range_does_no_harm() -> None:

@@ -1,10 +1,11 @@
-"""NSGA-II by Optuna: its populations, its selection, its journal; children come from `variation`, answers from a `Problem`.
+"""NSGA-II by Optuna: its populations, its selection, its journal; `variation` makes children, a `Problem` answers.
 
 The only file that knows Optuna. All that a search has asked and was told stands in a journal, so that it goes on where
 it stopped: what a child is depends on the seed and on the number of points before it, not on when it was made.
 """
 
 import fcntl
+import json
 import logging
 import math
 import warnings
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from .pareto import non_dominated
 from .problem import Found, Problem
 from .variation import Choice, Costs, Parent, beats, child, drawn
 
-POPULATION = 32
+POPULATION = 20
 PATIENCE = 50  # proposals for each simulation of the budget, before a space in which nothing fits is given up
 FITS, BOUNDED, KNOWN = "fits", "bounded", "known"  # marks of trials
 # Optuna's own: the generation of a trial, without which it is nobody's parent, and what a waiting trial is to hold
@@ -50,21 +51,27 @@ def optuna_library() -> ModuleType:
 
 @contextmanager
 def journal(path: Path) -> Iterator[Any]:
-    """Optuna's journal in a file, this process's alone for as long as it is open.
+    """Optuna's journal in a file, a JSON record a line; this process's alone for as long as it is open.
 
     Raises UserError where another search has it, where it is damaged, or cannot be written.
     """
     optuna = optuna_library()
-    again = "remove it, and a search begins anew from the results"
 
-    class Held(optuna.storages.journal.BaseJournalFileLock):  # type: ignore[name-defined,misc]
-        """Optuna's own locks outlive a killed process; that of the open file, below, does not."""
+    class Lines(optuna.storages.journal.BaseJournalBackend):  # type: ignore[name-defined,misc]
+        """Optuna's own file has locks that outlive a killed process, and waits for the disk a dozen times a point."""
 
-        def acquire(self) -> bool:
-            return True
+        def __init__(self, file: IO[bytes]) -> None:
+            self._file = file
+            self._records: list[dict[str, Any]] = _records(file)
 
-        def release(self) -> None:
-            return
+        def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+            return self._records[log_number_from:]
+
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            lines = [json.dumps(log, separators=(",", ":")) for log in logs]
+            self._file.write("".join(f"{line}\n" for line in lines).encode())
+            self._file.flush()
+            self._records += map(json.loads, lines)
 
     try:
         with path.open("a+b") as file:
@@ -72,17 +79,26 @@ def journal(path: Path) -> Iterator[Any]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UserError(f"{path}: another search is at it; wait for it, or give another --out") from None
-            file.seek(0)
-            content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)  # half a line, where a process was killed while it wrote
-            backend = optuna.storages.journal.JournalFileBackend(str(path), lock_obj=Held())
             try:
-                storage = optuna.storages.JournalStorage(backend)
-            except (ValueError, KeyError, TypeError, AssertionError, AttributeError):
+                storage = optuna.storages.JournalStorage(Lines(file))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                again = "remove it, and a search begins anew from the results"
                 raise UserError(f"{path}: damaged or not a journal; {again}") from None
             yield storage
     except OSError as error:
         raise UserError(f"{path}: cannot be used: {error.strerror or error}") from None
+
+
+def _records(file: IO[bytes]) -> list[dict[str, Any]]:
+    """What stands in a journal. Half a line, where a process was killed while it wrote, is cut off."""
+    file.seek(0)
+    content = file.read()
+    whole = content.rfind(b"\n") + 1
+    records = [json.loads(line) for line in content[:whole].splitlines()]
+    if content and not records:
+        raise ValueError("not a line of it is whole")  # somebody else's file: leave it as it is
+    file.truncate(whole)
+    return records
 
 
 class Genetic:
@@ -123,7 +139,7 @@ class Genetic:
         self._begin()
 
     def _begin(self) -> None:
-        """A new search takes over what is known, the best for its first parents; one that goes on puts loose ends in order."""
+        """A new search has the best that is known for parents; one that goes on puts loose ends in order."""
         if KNOWN not in self._study.user_attrs:
             for choice, costs in self._best_known():
                 self._study.add_trial(self._known_trial(choice, costs))
@@ -210,25 +226,25 @@ class Genetic:
 
     def _settle(self, asked: Sequence[tuple[Any, Choice]]) -> None:
         """Tell what the points cost: their bound, where something simulated is better than that already."""
-        bounds: list[Costs | None] = [None] * len(asked)
-        need = list(range(len(asked)))
-        if self._problem.bound is not None:
-            bounds = list(self._problem.bound([choice for _, choice in asked]))
-            front = [*self.found().costs, *self.known_costs()]
-            need = [
-                n for n, bound in enumerate(bounds) if bound is not None and not any(beats(c, bound) for c in front)
-            ]
-        answers: dict[int, Costs | None] = dict(
-            zip(need, self._problem.simulate([asked[n][1] for n in need]), strict=True)
-        )
-        for number, (trial, _) in enumerate(asked):
-            costs = answers[number] if number in answers else bounds[number]
+        choices = [choice for _, choice in asked]
+        bounds = self._beaten_bounds(choices)
+        simulated = iter(self._problem.simulate([choice for choice in choices if choice not in bounds]))
+        for trial, choice in asked:
+            costs: Costs | None = bounds[choice] if choice in bounds else next(simulated)
             if costs is None:
                 trial.set_constraint(FITS, 1.0)
                 costs = [math.inf] * len(self._study.directions)
-            elif number not in answers:
+            elif choice in bounds:
                 trial.set_user_attr(BOUNDED, True)
             self._study.tell(trial, list(costs))
+
+    def _beaten_bounds(self, choices: Sequence[Choice]) -> dict[Choice, Costs]:
+        """The bounds of those that need no simulation, because they cannot be on the front."""
+        if self._problem.bound is None:
+            return {}
+        simulated = [*self.found().costs, *self.known_costs()]
+        bounds = zip(choices, self._problem.bound(choices), strict=True)
+        return {choice: bound for choice, bound in bounds if bound and any(beats(costs, bound) for costs in simulated)}
 
     def _best_known(self) -> list[tuple[Choice, Costs]]:
         """Known points, front by front, until there are enough for a population."""

@@ -1,6 +1,5 @@
 """Hypervolume: how much of the objective space a set of points dominates, exactly, in any number of objectives."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,10 +52,10 @@ def _volume(points: Values, corner: Values) -> float:
 
 @dataclass(frozen=True)
 class Scale:
-    """What hypervolumes are measured by: a front whose best value in each objective becomes 0 and whose worst becomes 1.
+    """What hypervolumes are measured by: a front, whose best value in each objective becomes 0, its worst 1.
 
-    The reference point is `REFERENCE` in each objective, and a volume is told as a share of the front's own, so that the
-    whole front has 1.
+    The reference point is `REFERENCE` in each objective, and a volume is told as a share of the front's own, so that
+    the whole front has 1.
     """
 
     best: tuple[float, ...]
@@ -65,7 +64,7 @@ class Scale:
 
     @staticmethod
     def of(points: ArrayLike) -> "Scale":
-        """The scale of the front of these points: float[points, objectives], at least one, every objective to be small."""
+        """The scale of the front of these points, float[points, objectives], of which there must be one."""
         values = np.asarray(points, np.float64)
         front = values[non_dominated(values)]
         best, worst = front.min(0), front.max(0)
@@ -89,13 +88,6 @@ class Scale:
                 share = self.share(front)
             shares.append(share)
         return np.array(shares)
-
-    def said(self, objectives: Sequence[str]) -> str:
-        """The scale in words."""
-        ranges = ", ".join(
-            f"{name} {low:.4g} to {high:.4g}" for name, low, high in zip(objectives, self.best, self.worst, strict=True)
-        )
-        return f"1 is the front's own, which spans {ranges}; reference point: a tenth of that beyond its worst values"
 
 
 def _unit(values: Values, best: Values, worst: Values) -> Values:

@@ -1,4 +1,4 @@
-"""What a search works on, whoever answers: choices, what they cost, and what is known; and the plainest search of all."""
+"""What a search works on, whoever answers: choices, their costs, and what is known; and the plainest search of all."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

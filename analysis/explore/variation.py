@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import product
 
-import numpy as np
 from numpy.random import Generator
 
 Choice = tuple[int, ...]
@@ -21,7 +20,7 @@ STEPS = 64  # mutations on top, or draws, until a child is new, before something
 
 @dataclass(frozen=True)
 class Axes:
-    """What can be chosen. sizes: values of each axis.  ordered: whether these are numbers, so that neighbours are alike.
+    """What can be chosen. sizes: values of each axis.  ordered: whether these are numbers, so that neighbours are like.
 
     allowed: whether the constraints between axes permit a choice.
     """
