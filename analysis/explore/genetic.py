@@ -73,20 +73,32 @@ def journal(path: Path) -> Iterator[Any]:
             self._file.flush()
             self._records += map(json.loads, lines)
 
+    with _own(path) as file:
+        try:
+            storage = optuna.storages.JournalStorage(Lines(file))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            again = "remove it, and a search begins anew from the results"
+            raise UserError(f"{path}: damaged or not a journal; {again}") from None
+        yield storage
+
+
+@contextmanager
+def _own(path: Path) -> Iterator[IO[bytes]]:
+    """A file that no other process has at the time; one that stays empty is removed."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UserError(f"{path}: another search is at it; wait for it, or give another --out") from None
             try:
-                storage = optuna.storages.JournalStorage(Lines(file))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                again = "remove it, and a search begins anew from the results"
-                raise UserError(f"{path}: damaged or not a journal; {again}") from None
-            yield storage
+                yield file
+            finally:
+                if path.stat().st_size == 0:
+                    path.unlink()
     except OSError as error:
-        raise UserError(f"{path}: cannot be used: {error.strerror or error}") from None
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def _records(file: IO[bytes]) -> list[dict[str, Any]]:

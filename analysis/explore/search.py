@@ -52,6 +52,13 @@ class SearchOutcome:
     random: Found | None
     scale: Scale | None
 
+    def said(self) -> str:
+        """What was done, in a sentence."""
+        found = self.found
+        parts = [f"{len(found.costs):,} simulated", f"{found.unfit:,} do not fit"]
+        parts += [f"{found.bounded:,} ruled out by their bounds"] if found.bounded else []
+        return f"{found.proposed:,} points looked at: {', '.join(parts)}"
+
     def curves(self) -> dict[str, list[Values]]:
         """Name of a search -> float64[simulations]: its share of the hypervolume after each, known points included."""
         searches = {"search": self.found} | ({"random": self.random} if self.random else {})
@@ -87,7 +94,7 @@ def run_search(
     _check(checked(space), settings)
     traces = open_traces(space, paths)
     budget = settings.plan.budget
-    with open_store(out, create=True) as store, journal(journal_of(out)) as storage:
+    with journal(journal_of(out)) as storage, open_store(out, create=True) as store:
         store.bind(identity(space))
         evaluation = Evaluation(space, traces, store, workers)
         progress = Progress(step, 0, budget * (2 if settings.against_random else 1))
