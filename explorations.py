@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .analysis.console import progress, show
+from .analysis.explore.metrics import parse_objectives
 from .analysis.explore.results import front_table, read_rows
 from .analysis.explore.store import Row
 from .analysis.explore.sweep import Sample, run_sweep
 from .analysis.parallel import Workers
+from .analysis.shell import parse_settings
 from .analysis.space import Space, load_space
 from .model.tickets import SHIPPED, shipped
 
@@ -42,8 +43,7 @@ class SweepRequest:
 
 def sweep(request: SweepRequest) -> None:
     """Run a design space, or a sample of it. Names of shipped tickets are traced beside the result file."""
-    space, given = opened_space(request.space, request.traces)
-    paths = trace_paths(space, given, request.out)
+    space, paths = opened_space(request.space, request.traces, request.out)
     sample = None if request.sample is None else Sample(request.sample, request.seed)
     with progress(f"sweep of {space.name}") as step:
         outcome = run_sweep(space, paths, request.out, sample=sample, workers=request.workers, step=step)
@@ -53,52 +53,37 @@ def sweep(request: SweepRequest) -> None:
     )
 
 
-def opened_space(name: str, traces: Sequence[str] | None) -> tuple[Space, dict[str, Path]]:
-    """A space by name or file, and the files of traces that replace its own, by name.
+def opened_space(name: str, traces: Sequence[str] | None, out: Path) -> tuple[Space, dict[str, Path]]:
+    """A space by name or file, and where the file of each of its traces is; `traces` replace its own.
 
-    A given file is called by its name without the ending, so that rows do not depend on where it lies.
+    A shipped ticket becomes a trace, on its own data set, next to the results. A given file is called by its name
+    without the ending, so that rows do not depend on where it lies.
     """
     space = load_space(name)
-    if not traces:
-        return space, {}
-    names = [Path(trace).stem if Path(trace).suffix else trace for trace in traces]
+    given = list(traces or space.traces)
+    names = [Path(trace).stem if traces and Path(trace).suffix else trace for trace in given]
     if len(set(names)) < len(names):
-        names = list(traces)
-    pairs = zip(names, traces, strict=True)
-    given = {name: Path(trace) for name, trace in pairs if trace not in SHIPPED or Path(trace).exists()}
-    return replace(space, traces=tuple(names)), given
+        names = given
+    paths = {name: _trace_file(trace, space.images, out) for name, trace in zip(names, given, strict=True)}
+    return replace(space, traces=tuple(names)), paths
 
 
-def trace_paths(space: Space, given: Mapping[str, Path], beside: Path) -> dict[str, Path]:
-    """Trace of the space -> its file; a shipped ticket becomes a trace, on its own data set, next to the results."""
+def _trace_file(name: str, images: int | None, out: Path) -> Path:
     from .model.ticket import load_ticket
     from .recipes import traced
 
-    paths = dict(given)
-    for name in space.traces:
-        if name in paths:
-            continue
-        paths[name] = trace_file(name, space.images, beside)
-        if name in SHIPPED and not paths[name].exists():
-            data = load_ticket(shipped(name)).provenance["data"]
-            traced(name, data, space.images or IMAGES, paths[name])
-    return paths
-
-
-def trace_file(name: str, images: int | None, beside: Path) -> Path:
-    """Where a trace of a space is: at the path that it is named by, or, of a shipped ticket, next to the results."""
-    from .model.tickets import SHIPPED
-
-    if name in SHIPPED and not Path(name).exists():
-        return beside.parent / "traces" / f"{name}-{images or IMAGES}.safetensors"
-    return Path(name)
+    if name not in SHIPPED or Path(name).exists():
+        return Path(name)
+    path = out.parent / "traces" / f"{name}-{images or IMAGES}.safetensors"
+    traced(name, load_ticket(shipped(name)).provenance["data"], images or IMAGES, path)
+    return path
 
 
 def plot(request: "PlotRequest") -> None:
     """Write the figures of a result file, and what else is asked for."""
     from .analysis.explore.plots import lines, plot_results  # a library for figures, which nothing else here needs
 
-    plots = plot_results(request, partial(trace_file, beside=request.results))
+    plots = plot_results(request)
     show(plots.named, *lines(plots))
 
 
@@ -106,7 +91,7 @@ def recommend(request: "RecommendRequest") -> None:
     """Write the chip that a result file recommends, and say why."""
     from .analysis.explore.answer import answer
 
-    show(*answer(request, partial(trace_file, beside=request.results)))
+    show(*answer(request))
 
 
 def sweep_rows(name: str, paths: Mapping[str, str | Path], out: Path) -> list[Row]:
@@ -115,3 +100,77 @@ def sweep_rows(name: str, paths: Mapping[str, str | Path], out: Path) -> list[Ro
     with progress(f"sweep of {space.name}") as step:
         run_sweep(space, paths, out, step=step)
     return read_rows(out)
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What `sparsespike search` is asked for; traces replace the space's where there are some."""
+
+    space: str
+    out: Path
+    traces: Sequence[str] | None = None
+    objectives: str = FIRST_LOOK
+    budget: int = 200
+    seed: int = 0
+    population: int = 20
+    bounds: bool = True
+    against_random: bool = False
+    plots: Path | None = None
+    jobs: int = -1
+    dask: str | None = None
+
+
+def search(request: SearchRequest) -> None:
+    """Look for the front of a space: what was found, and how quickly."""
+    from .analysis.explore.curves import curve_table, plot_curves
+    from .analysis.explore.genetic import Plan
+    from .analysis.explore.search import SearchSettings, run_search
+
+    space, paths = opened_space(request.space, request.traces, request.out)
+    objectives = parse_objectives(request.objectives)
+    plan = Plan(request.budget, request.population, request.seed)
+    settings = SearchSettings(objectives, plan, request.bounds, request.against_random)
+    workers = Workers(request.jobs, request.dask)
+    with progress(f"search of {space.name}") as step:
+        outcome = run_search(space, paths, request.out, settings, workers=workers, step=step)
+    show(outcome.said(), front_table(read_rows(request.out), request.objectives))
+    show(curve_table(outcome.curves(), outcome.scale, objectives))
+    if request.plots:
+        show(*(f"figure: {path}" for path in plot_curves(outcome.curves(), request.plots)))
+
+
+@dataclass(frozen=True)
+class SensitivityRequest:
+    """What `sparsespike sensitivity` is asked for; traces replace the space's where there are some."""
+
+    space: str
+    out: Path
+    traces: Sequence[str] | None = None
+    objective: str = "energy"
+    samples: int = 64
+    seed: int = 0
+    around: Sequence[str] | None = None
+    plots: Path | None = None
+    jobs: int = -1
+    dask: str | None = None
+
+
+def sensitivity(request: SensitivityRequest) -> None:
+    """Which axis of a space matters, over all of it and around a point."""
+    from .analysis.explore.figures_sensitivity import plot_sensitivity
+    from .analysis.explore.influence import Question, run_sensitivity
+    from .analysis.explore.sensitivity import indices_table
+
+    space, paths = opened_space(request.space, request.traces, request.out)
+    around = parse_settings(list(request.around or ()), "--around")
+    question = Question(request.objective, request.samples, request.seed, around)
+    workers = Workers(request.jobs, request.dask)
+    with progress(f"sensitivity over {space.name}") as step:
+        found = run_sensitivity(space, paths, request.out, question, workers=workers, step=step)
+    show(
+        f"{found.points} points in {request.out}: {found.known} were known",
+        indices_table(found.indices, request.objective),
+        found.tornado.table(),
+    )
+    if request.plots:
+        show(*(f"figure: {path}" for path in plot_sensitivity(found.indices, found.tornado, request.plots)))

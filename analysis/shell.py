@@ -51,7 +51,7 @@ def command(app: typer.Typer, name: str, options: Options) -> Callable[[Callable
     return register
 
 
-def parse_settings(settings: list[str]) -> dict[str, Any]:
+def parse_settings(settings: list[str], option: str = "--set") -> dict[str, Any]:
     """["core.lanes=32", "core.weight_format=csr"] -> {"core.lanes": 32, "core.weight_format": "csr"}.
 
     Values are TOML; a word that is no TOML value is taken as text. Raises UserError for a setting without "=".
@@ -60,7 +60,7 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
     for setting in settings:
         key, equals, text = (part.strip() for part in setting.partition("="))
         if not (key and equals and text):
-            raise UserError(f"--set {setting}: must be KEY=VALUE, e.g. --set core.lanes=32")
+            raise UserError(f"{option} {setting}: must be KEY=VALUE, e.g. {option} core.lanes=32")
         try:
             values[key] = tomllib.loads(f"value = {text}")["value"]
         except (ValueError, RecursionError):  # also what nests too deeply, or has thousands of digits

@@ -29,6 +29,8 @@ COMMANDS = (
     "compare",
     "sweep",
     "front",
+    "search",
+    "sensitivity",
     "plot",
     "hardware",
     "inspect",

@@ -164,7 +164,7 @@ def test_the_answer_writes_a_chip_that_does_what_it_says(
     out = tmp_path / "deep" / "chip.toml"
     slowest = max((row.metrics or {})["latency"] or 0 for row in swept if row.feasible)
     request = RecommendRequest(swept_file, {"latency": f"{slowest * 0.8}s"}, out=out)
-    parts = answer(request, lambda name, images: trace_file)
+    parts = answer(request)
     chip = load_chip(out)
     report = simulate(load_trace(trace_file), chip, images=1)
     allowed = [row for row in swept if row.feasible and ((row.metrics or {})["latency"] or 0) <= slowest * 0.8]

@@ -14,7 +14,6 @@ from .chip_file import chip_of, chip_toml, flat_keys, point_names
 from .metrics import METRICS, described, parse_objectives
 from .naming import SHORT
 from .neighbours import steps_table
-from .point import Finder
 from .recommend import LIMITED, Bound, Choice, recommend, written
 from .results import read_rows
 from .store import Row, open_store
@@ -35,8 +34,8 @@ class RecommendRequest:
     out: Path = Path("out/recommended.toml")
 
 
-def answer(request: RecommendRequest, find: Finder) -> list[Table | str]:
-    """The recommendation in tables and lines; its chip file is written. find: where a trace of the results is.
+def answer(request: RecommendRequest) -> list[Table | str]:
+    """The recommendation in tables and lines; its chip file is written.
 
     Raises UserError for a mistake in the request or the file, and where no point meets the limits.
     """
@@ -46,9 +45,9 @@ def answer(request: RecommendRequest, find: Finder) -> list[Table | str]:
     choice = recommend(rows, limits, cheapest)
     with open_store(request.results) as store:
         report, about = store.report(choice.row.key), store.about()
+        trace = store.trace_files().get(choice.row.trace, choice.row.trace)
     base = PurePath(about.get("base chip", report["chip"])).stem
     write_text(request.out, _chip_text(choice.row, report, base, limits, cheapest))
-    trace = find(choice.row.trace, about.get("images"))
     return [
         _point_table(choice, cheapest),
         *_binding_lines(choice, cheapest),

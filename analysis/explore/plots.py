@@ -23,7 +23,6 @@ from .links import LinkLoads, link_loads, links_figure
 from .metrics import parse_objectives
 from .naming import named_points, named_table, spread
 from .page import write_page
-from .point import Finder
 from .results import read_rows
 from .roofline import roofline_figure
 from .store import Row, Store, open_store
@@ -63,7 +62,6 @@ class _Source:
     rows: Sequence[Row]
     named: Mapping[str, Row]
     objectives: tuple[str, ...]
-    find: Finder
 
     @property
     def feasible(self) -> list[Row]:
@@ -78,7 +76,7 @@ class _Source:
         return {"name": PurePath(about["base chip"]).stem, **about["base"]}
 
 
-def plot_results(request: PlotRequest, find: Finder) -> Plots:
+def plot_results(request: PlotRequest) -> Plots:
     """Write what is asked for: every figure as PNG and SVG, the CSV and the page.
 
     Raises UserError for a bad result file, unknown points or objectives, and where a file cannot be written.
@@ -87,7 +85,7 @@ def plot_results(request: PlotRequest, find: Finder) -> Plots:
     named = named_points(rows, objectives, request.points)
     plots = Plots(named_table(rows, named, objectives))
     with open_store(request.results) as store:
-        source = _Source(store, rows, named, objectives, find)
+        source = _Source(store, rows, named, objectives)
         _write_figures(source, request.out, plots)
         if request.csv is not None:
             write_csv(request.csv, rows)
@@ -154,7 +152,7 @@ def _links(source: _Source, left_out: dict[str, str]) -> Figure | None:
 def _loads(row: Row, report: Report, source: _Source) -> LinkLoads:
     """Raises UserError where the trace is not at hand or another by now, or the program counts otherwise by now."""
     images = source.store.about().get("images")
-    trace = load_trace(source.find(row.trace, images))
+    trace = load_trace(source.store.trace_files().get(row.trace, row.trace))
     trace = trace if images is None or images >= trace.images else trace.first(images)
     if trace.sha256 != report["provenance"]["trace_sha256"]:
         raise UserError(f"trace {row.trace!r} is not the one of the results; sweep again")

@@ -19,6 +19,7 @@ from .metrics import METRICS, Metrics
 
 # sqlite's own fields for telling one program's files from another's
 APPLICATION_ID, VERSION = 0x53505253, 3  # 3: one space per file, metrics as columns, compressed reports
+TRACE_FILES = "trace files"  # a line of `about`
 BUSY_S = 60.0  # how long one process waits for another's commit
 
 _COLUMNS = ", ".join(f'"{name}" REAL' for name in METRICS)
@@ -93,6 +94,16 @@ class Store:
         """What `bind` said; empty in a new file."""
         with self._lock, _translated(self.path):
             return {name: json.loads(value) for name, value in self._connection.execute("SELECT * FROM about")}
+
+    def remember_traces(self, files: Mapping[str, str]) -> None:
+        """Keep where the file of each trace is, for those who run a point again."""
+        values = json.dumps(self.trace_files() | dict(files))
+        with self._writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (TRACE_FILES, values))
+
+    def trace_files(self) -> dict[str, str]:
+        """Name of a trace -> its file, where the last exploration found it."""
+        return dict(self.about().get(TRACE_FILES, {}))
 
     def has(self, key: str, program: str, *, bounds: bool = False) -> bool:
         """Whether this program has computed a point, or its bound."""

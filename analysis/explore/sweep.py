@@ -70,7 +70,7 @@ def run_sweep(
     traces = open_traces(checked(space), paths)
     team = sending(workers, traces.values())
     with open_store(out, create=True) as store:
-        store.bind(identity(space))
+        attach(store, space, traces)
         every = {entry.key for entry in _entries(space, traces, sample)}
         known = every & store.keys(program_version())
         progress = Progress(step, len(known), len(every))
@@ -121,6 +121,12 @@ def checked(space: Space) -> Space:
     if not space.traces:
         raise UserError("nothing to sweep: the space names no trace; give one on the command line")
     return space
+
+
+def attach(store: Store, space: Space, traces: Mapping[str, TraceFile]) -> None:
+    """Say in a result file of which space it is, and where its traces are. Raises UserError for another space's."""
+    store.bind(identity(space))
+    store.remember_traces({name: str(Path(file.path).resolve()) for name, file in traces.items()})
 
 
 def identity(space: Space) -> dict[str, Any]:
