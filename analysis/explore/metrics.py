@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ...simulator.errors import UserError, nearest
 from ..tables import kib, percent, si
@@ -14,6 +14,8 @@ class Metric:
     """A number of a report. of: the number, None where the report has none.  text: how it is written.
 
     sense: 1 where less is better, -1 where more is, 0 where neither is, so that it is no objective.
+    bound: what a report of lower bounds (`bound_report`) says of it: "exact", the number itself; "below", one that the
+    simulated number never goes below; "" nothing, as of a ratio of two bounds.
     """
 
     label: str
@@ -21,6 +23,7 @@ class Metric:
     of: Callable[[Report], float | None]
     text: Callable[[float], str]
     sense: int = 1
+    bound: Literal["exact", "below", ""] = ""
 
 
 def _unit(unit: str) -> Callable[[float], str]:
@@ -38,15 +41,23 @@ def _energy(end: str) -> Callable[[Report], float]:
 
 
 METRICS: dict[str, Metric] = {
-    "latency": Metric("latency per image", "s", lambda report: per_image(report)["latency_s"], _unit("s")),
-    "energy": Metric("energy per image", "J", _energy("total"), _unit("J")),
-    "area": Metric("area", "mm²", lambda report: report["area_mm2"], lambda value: f"{value:.3g} mm²"),
-    "accuracy": Metric("accuracy", "", _accuracy, percent, sense=-1),
-    "cycles": Metric("cycles per image", "", lambda report: per_image(report)["cycles"], lambda value: f"{value:,.0f}"),
-    "edp": Metric("energy x delay", "J s", lambda report: report["edp_js"], _unit("J s")),
+    "latency": Metric(
+        "latency per image", "s", lambda report: per_image(report)["latency_s"], _unit("s"), bound="below"
+    ),
+    "energy": Metric("energy per image", "J", _energy("total"), _unit("J"), bound="below"),
+    "area": Metric("area", "mm²", lambda report: report["area_mm2"], lambda value: f"{value:.3g} mm²", bound="exact"),
+    "accuracy": Metric("accuracy", "", _accuracy, percent, sense=-1, bound="exact"),
+    "cycles": Metric(
+        "cycles per image",
+        "",
+        lambda report: per_image(report)["cycles"],
+        lambda value: f"{value:,.0f}",
+        bound="below",
+    ),
+    "edp": Metric("energy x delay", "J s", lambda report: report["edp_js"], _unit("J s"), bound="below"),
     "power": Metric("average power", "W", lambda report: report["power_w"]["average"], _unit("W")),
-    "peak_power": Metric("peak power", "W", lambda report: report["power_w"]["peak"], _unit("W")),
-    "dram": Metric("DRAM traffic per image", "B", lambda report: per_image(report)["dram_bytes"], kib),
+    "peak_power": Metric("peak power", "W", lambda report: report["power_w"]["peak"], _unit("W"), bound="exact"),
+    "dram": Metric("DRAM traffic per image", "B", lambda report: per_image(report)["dram_bytes"], kib, bound="exact"),
     "throughput": Metric(
         "throughput",
         "images/s",
@@ -72,6 +83,7 @@ METRICS: dict[str, Metric] = {
     ),
 }
 OBJECTIVES = [name for name, metric in METRICS.items() if metric.sense]
+BOUNDED = [name for name in OBJECTIVES if METRICS[name].bound]
 
 Metrics = Mapping[str, float | None]
 
