@@ -89,6 +89,11 @@ class Placement:
     value_bits: dict[str, int]
     homes: dict[str, Home]
 
+    @cached_property
+    def derived(self) -> dict[Any, Any]:
+        """What follows from the placement alone and was found once, by what it is."""
+        return {}
+
 
 def place(trace: Trace, chip: Chip, cuts: Mapping[str, Iterable[int]] | None = None) -> Placement:
     """Decide where everything lies and runs. cuts: see `lay_out`.
