@@ -240,7 +240,15 @@ def _count_attention(placement: Placement, plan: LayerPlan, image: int, work: Wo
 
 
 def _operand_spikes(placement: Placement, plan: LayerPlan, image: int, work: Work) -> tuple[int, int]:
-    """Spikes of q over the queries, and of v over the kept tokens."""
+    """Spikes of q over the queries, and of v over the kept tokens; kept with the trace."""
+    memory, key = placement.trace.derived, ("operands", plan.layer.name, image, len(work.tokens))
+    if key not in memory:
+        memory[key] = _find_operand_spikes(placement, plan, image, work)
+    spikes: tuple[int, int] = memory[key]
+    return spikes
+
+
+def _find_operand_spikes(placement: Placement, plan: LayerPlan, image: int, work: Work) -> tuple[int, int]:
     third = plan.source.channels // 3
     kept = np.flatnonzero(placement.trace.kept_mask(plan.layer.selector, plan.source.tokens)[image])
     q = _channels_of(placement, plan, image, work.tokens)

@@ -98,7 +98,7 @@ def simulate_point(point: Point) -> Row:
 def bound_point(point: Point) -> Row:
     """The same without stepping: latency and energy are lower bounds, area and accuracy exact; no report is kept."""
     try:
-        report = bound_report(trace_of(point.trace), point.chip, _table(point.prices)).to_json()
+        report = bound_report(trace_of(point.trace), point.chip, _table(point.prices), brief=True).summary()
     except UserError as error:
         return point.row(None, str(error))
     metrics = metrics_of(report)
