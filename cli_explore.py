@@ -18,12 +18,20 @@ Jobs = Annotated[int, typer.Option(help="Worker processes; -1 for one per proces
 Plots = Annotated[Path | None, typer.Option(metavar="DIR", help="Also write the figures, to this folder.")]
 Dask = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Scheduler of a dask cluster that does the work.")]
 
+ExactFront = Annotated[
+    str | None,
+    typer.Option(metavar="OBJECTIVES", help="Only what it takes to know their exact front, as latency,energy."),
+]
+Within = Annotated[str | None, typer.Option(metavar="SHARE", help="Or one that is at most so far off, as 5%.")]
+
 SWEEP_OPTIONS = {
     "out": (ResultsOut, REQUIRED),
     "traces": (Traces, None),
     "space": (SpaceName, "digits"),
     "sample": (Annotated[int | None, typer.Option(metavar="N", min=1, help="Only N points, a Sobol sample.")], None),
     "seed": (Annotated[int, typer.Option(min=0, help="Of the sample.")], 0),
+    "exact_front": (ExactFront, None),
+    "within": (Within, None),
     "jobs": (Jobs, -1),
     "dask": (Dask, None),
 }
@@ -33,9 +41,10 @@ SWEEP_OPTIONS = {
 def _sweep(**options: Any) -> None:
     """Simulate every chip of a design space, or a sample; interrupted, the same command goes on where it stopped.
 
-    Several processes may write to one file.
+    Several processes may write to one file. With --exact-front chips whose lower bounds are worse than a simulated one
+    are left out, and the front is that of all of them.
 
-    Example: sparsespike sweep --space digits --out results.sqlite
+    Example: sparsespike sweep --space digits --out results.sqlite --exact-front latency,energy
     """
     from .explorations import SweepRequest, sweep
 
@@ -50,10 +59,9 @@ def front(results: ResultsIn, objectives: Objectives = "latency,energy") -> None
 
     Example: sparsespike front results.sqlite --objectives latency,energy,area
     """
-    from .analysis.console import show
-    from .analysis.explore.results import front_table, read_rows
+    from .explorations import show_front
 
-    show(front_table(read_rows(results), objectives))
+    show_front(results, objectives)
 
 
 PLOT_OPTIONS = {

@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .analysis.console import progress, show
+from .analysis.explore.exact import Steps, run_exact
 from .analysis.explore.metrics import parse_objectives
-from .analysis.explore.results import front_table, read_rows
+from .analysis.explore.pruning import Goal, parse_goal
+from .analysis.explore.results import front_table, left_out, read_rows
 from .analysis.explore.store import Row
 from .analysis.explore.sweep import Sample, run_sweep
 from .analysis.parallel import Workers
 from .analysis.shell import parse_settings
 from .analysis.space import Space, load_space
 from .model.tickets import SHIPPED, shipped
+from .simulator.errors import UserError
 
 if TYPE_CHECKING:
     from .analysis.explore.answer import RecommendRequest
@@ -32,6 +35,8 @@ class SweepRequest:
     space: str = "digits"
     sample: int | None = None
     seed: int = 0
+    exact_front: str | None = None
+    within: str | None = None
     jobs: int = -1
     dask: str | None = None
 
@@ -40,17 +45,49 @@ class SweepRequest:
         """Who does the work."""
         return Workers(self.jobs, self.dask)
 
+    @property
+    def goal(self) -> Goal | None:
+        """The front that is asked for; None for all points."""
+        if self.exact_front is not None:
+            return parse_goal(self.exact_front, self.within)
+        if self.within is not None:
+            raise UserError("--within says how far off a front may be: --exact-front must say which")
+        return None
+
+    @property
+    def part(self) -> Sample | None:
+        """The sample that is asked for; None for the whole space."""
+        return None if self.sample is None else Sample(self.sample, self.seed)
+
 
 def sweep(request: SweepRequest) -> None:
     """Run a design space, or a sample of it. Names of shipped tickets are traced beside the result file."""
+    goal = request.goal
     space, paths = opened_space(request.space, request.traces, request.out)
-    sample = None if request.sample is None else Sample(request.sample, request.seed)
+    if goal is not None:
+        _exact(request, goal, space, paths)
+        return
     with progress(f"sweep of {space.name}") as step:
-        outcome = run_sweep(space, paths, request.out, sample=sample, workers=request.workers, step=step)
-    show(
-        f"{outcome.points} points in {request.out}: {outcome.known} were known, {outcome.infeasible} do not fit",
-        front_table(read_rows(request.out), FIRST_LOOK),
+        outcome = run_sweep(space, paths, request.out, sample=request.part, workers=request.workers, step=step)
+    show(f"{outcome.points} points in {request.out}: {outcome.known} were known, {outcome.infeasible} do not fit")
+    show_front(request.out, FIRST_LOOK)
+
+
+def _exact(request: SweepRequest, goal: Goal, space: Space, paths: Mapping[str, Path]) -> None:
+    with progress(f"bounds of {space.name}") as bounding, progress(f"front of {space.name}") as simulating:
+        steps = Steps(bounding, simulating)
+        found = run_exact(space, paths, request.out, goal, sample=request.part, workers=request.workers, steps=steps)
+    share = f"{found.simulated} of the {found.fit} that fit were simulated" + (
+        f" ({found.simulated / found.fit:.0%})" if found.fit else ""
     )
+    far = f"; each point of the true front is within {goal.within:.3g} of one of these" if goal.within else ""
+    show(f"{found.points} points, bounds of all in {request.out}: {share}{far}")
+    show_front(request.out, ",".join(goal.objectives))
+
+
+def show_front(results: Path, objectives: str) -> None:
+    """The front of a result file, and whether points that were left out may be on it."""
+    show(front_table(read_rows(results), objectives), *left_out(results, objectives))
 
 
 def opened_space(name: str, traces: Sequence[str] | None, out: Path) -> tuple[Space, dict[str, Path]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
-from ...simulator.energy import load_energy_table
+from ...simulator.energy import EnergyTable, load_energy_table
 from ...simulator.errors import UserError
 from ...simulator.hardware import NAMES, ORIGIN, Chip
 from ...simulator.report import bound_report, simulate
@@ -74,7 +74,10 @@ def _key(*content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-_table = lru_cache(maxsize=64)(load_energy_table)  # a point takes less long than reading its prices
+@lru_cache(maxsize=64)
+def _table(energy: str) -> EnergyTable:
+    """Read once in each process: that takes longer than to price a run."""
+    return load_energy_table(energy)
 
 
 @lru_cache(maxsize=1)
@@ -95,7 +98,7 @@ def simulate_point(point: Point) -> Row:
 def bound_point(point: Point) -> Row:
     """The same without stepping: latency and energy are lower bounds, area and accuracy exact; no report is kept."""
     try:
-        report = bound_report(trace_of(point.trace), point.chip, _table(point.prices)).to_json()
+        report = bound_report(trace_of(point.trace), point.chip, _table(point.prices), brief=True).summary()
     except UserError as error:
         return point.row(None, str(error))
     metrics = metrics_of(report)

@@ -89,8 +89,12 @@ def _entries(
     space: Space, traces: Mapping[str, TraceFile], sample: Sample | None, seed: int | None = None
 ) -> Iterator[Point | Row]:
     """Points to simulate, and rows of combinations that are no chip, one by one: a space may be large."""
-    chosen = grid(space, seed) if sample is None else sobol(space, sample.count, sample.seed)
-    return (point_of(space, traces, space.candidate(values)) for values in chosen)
+    return (point_of(space, traces, space.candidate(values)) for values in chosen(space, sample, seed))
+
+
+def chosen(space: Space, sample: Sample | None, seed: int | None = None) -> Iterator[dict[str, object]]:
+    """Choices of the points of a space or of its sample; seed: as `grid` takes it."""
+    return grid(space, seed) if sample is None else sobol(space, sample.count, sample.seed)
 
 
 def _not_stored(entries: Iterable[Point | Row], store: Store, progress: Progress) -> Iterator[Point | Row]:
