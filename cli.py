@@ -211,7 +211,7 @@ def diff(
     run_diff(a, b, top=top, json_out=json)
 
 
-# The options of `compare`: the fields of recipes.CompareRequest.
+# The options of `compare`: the fields of analysis.compare.request.CompareRequest.
 COMPARE_OPTIONS: Options = {
     "tickets": (
         Annotated[list[str], typer.Argument(metavar="TICKET...", help="Ticket files or names of shipped ones.")],
@@ -221,6 +221,7 @@ COMPARE_OPTIONS: Options = {
     "images": (Images, 32),
     "hardware": (Hardware, "mesh16"),
     "baseline": (Baseline, None),
+    "energy": (Energy, None),
     "data_folder": (DataFolder, None),
     "out": (
         Annotated[Path | None, typer.Option(metavar="DIR", help="Tables, figures, results.json and all reports.")],
