@@ -1,11 +1,10 @@
 """`sparsespike diff`: two reports on the terminal, what was changed first, then what it moved, the largest first."""
 
-import json
 from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
 
-from ..simulator.files import write_text
+from ..simulator.files import write_json
 from ..simulator.report_file import load_report
 from .console import show
 from .diff import Change, Diff, Figure, Movement, diff_reports, summed
@@ -41,7 +40,7 @@ def run_diff(a: str | Path, b: str | Path, *, top: int, json_out: str | Path | N
     """Load two reports, print what moved, and write all of it where asked. Raises UserError as its parts do."""
     diff = diff_reports(load_report(a), load_report(b), (str(a), str(b)))
     if json_out is not None:
-        write_text(json_out, json.dumps(diff.to_json(), indent=1) + "\n")
+        write_json(json_out, diff.to_json())
     show(*diff_parts(diff, top))
 
 

@@ -1,13 +1,12 @@
 """One run under several technologies, side by side: what `sparsespike reprice` prints and writes."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..simulator.energy import COMPONENTS, energy_names, load_energy_table
 from ..simulator.errors import UserError
-from ..simulator.files import write_text
+from ..simulator.files import write_json
 from ..simulator.report_file import load_report
 from ..simulator.reprice import Repriced, reprice, saved_run
 from .console import show
@@ -32,7 +31,7 @@ def show_repriced(report: str | Path, tables: Sequence[str | Path], json_out: st
         loaded = [table for table in loaded if table.node_nm == run.chip.technology.node_nm]
     priced = reprice(run, loaded)
     if json_out is not None:
-        write_text(json_out, json.dumps(_plain(saved, priced), indent=1) + "\n")
+        write_json(json_out, _plain(saved, priced))
     images = int(saved["images"])
     show(totals_table(priced, images, run.chip.technology.node_nm), components_table(priced, images))
     show(*(f"{one.table.name}: {said}" for one in priced if (said := one.energy.warning())))

@@ -197,7 +197,7 @@ def power_line(report: Report) -> str:
     power, events = report["power_w"], report["pj_per_synaptic_event"]
     parts = [] if power["average"] is None else [f"{si(power['average'], 'W')} on average"]
     parts += [f"{si(power['peak'], 'W')} at most", f"energy x delay {si(report['edp_js'], 'J s')} per image"]
-    if events is not None:
+    if events:  # neither a run without any, nor one that cost nothing
         parts.append(f"{events:.3g} pJ per synaptic operation ({report['tops_per_w']:.3g} TOPS/W, real operations)")
     return "power: " + ", ".join(parts)
 

@@ -156,7 +156,7 @@ def efficiency(run: Run, peak_w: Band) -> dict[str, object]:
     pj_per_synaptic_event = energy / synaptic events (W7: one weight that meets one spike, by its value); DRAM, leakage
     and all else are in the energy.  tops_per_w = synaptic events / energy, 10^12 per J: an operation is one synaptic
     event, an addition or multiply-accumulate that was really done. Those that a dense accelerator would have done in
-    its place are not operations here. Both None where a run had no synaptic event.
+    its place are not operations here. Both None where a run had no synaptic event, tops_per_w also where it was free.
     """
     energy, events = float(run.energy_pj[1]), run.synaptic_events
     known = not run.bound and run.time_s > 0
@@ -164,7 +164,7 @@ def efficiency(run: Run, peak_w: Band) -> dict[str, object]:
     return {
         "power_w": _band("average", average) | _band("peak", peak_w.tolist()),
         "edp_js": energy * 1e-12 / run.images * run.latency_s,
-        "tops_per_w": events / energy if events else None,
+        "tops_per_w": events / energy if events and energy else None,
         "pj_per_synaptic_event": energy / events if events else None,
     }
 

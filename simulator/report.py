@@ -17,7 +17,7 @@ from .area import AREA_SCOPE, BlockArea, area_json, area_mm2
 from .energy import Energy, EnergyTable, Pricer, load_energy_table, memories_of, table_of_node
 from .errors import UserError
 from .feedback import PerWeight, price_weights
-from .files import write_text
+from .files import write_json
 from .hardware import Chip
 from .power import efficiency, peak_power_w, run_of
 from .sram import check_access_times, extrapolated_macros
@@ -185,7 +185,7 @@ class Report:
 
     def save(self, path: str | Path) -> None:
         """Write the report as JSON, whole or not at all."""
-        write_text(path, json.dumps(self.to_json(), indent=1) + "\n")
+        write_json(path, self.to_json())
 
     def _layers(self) -> list[dict[str, Any]]:
         activity, energy = self.activity, self.energy.by_layer_and_component()

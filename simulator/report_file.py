@@ -1,13 +1,12 @@
 """Reports read back from JSON: what every reader relies on is there and of its type, or the file is refused."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import UserError
-from .files import read_text
+from .files import read_json
 from .report import SCHEMA_VERSION
 
 
@@ -64,11 +63,7 @@ def load_report(path: str | Path) -> dict[str, Any]:
 
     Raises UserError where it is missing, cut off, of a newer version, or lacks keys or has wrong types (all named).
     """
-    text = read_text(path, "report")
-    try:
-        report = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON, or cut off ({error})") from None
+    report = read_json(path, "report")
     version = report.get("schema_version") if isinstance(report, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:  # first: a newer report may have other keys
         raise UserError(f"{path}: report version {version} is newer than this program's {SCHEMA_VERSION}")

@@ -12,7 +12,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from ...simulator.errors import UserError
-from ...simulator.files import read_text, write_text
+from ...simulator.files import read_json, write_text
 
 KIND, SCHEMA_VERSION = "comparison", 3
 
@@ -187,17 +187,13 @@ class Results:
         """Write it as JSON, a line per row, whole or not at all."""
         head = {"kind": KIND, "schema_version": SCHEMA_VERSION}
         head |= {field.name: getattr(self, field.name) for field in fields(self) if field.name != "rows"}
-        rows = ",\n".join(json.dumps(asdict(row)) for row in self.rows)
-        write_text(path, json.dumps(head, indent=1)[:-2] + f',\n "rows": [\n{rows}\n]}}\n')
+        rows = ",\n".join(json.dumps(asdict(row), allow_nan=False) for row in self.rows)
+        write_text(path, json.dumps(head, indent=1, allow_nan=False)[:-2] + f',\n "rows": [\n{rows}\n]}}\n')
 
 
 def load_results(path: str | Path) -> Results:
     """Read what `Results.save` wrote. Raises UserError where it is missing, cut off, newer, or something else."""
-    text = read_text(path, "results")
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON, or cut off ({error})") from None
+    data = read_json(path, "results")
     if not isinstance(data, dict) or data.pop("kind", None) != KIND:
         raise UserError(f"{path}: not the results.json of `sparsespike compare --out`")
     version = data.pop("schema_version", None)

@@ -4,17 +4,30 @@
 """
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from ..validation import Part
 
 Kind = Literal["measured", "simulated", "quoted second-hand", "derived", "assumed"]
 KINDS: tuple[Kind, ...] = ("measured", "simulated", "quoted second-hand", "derived", "assumed")  # the weakest last
 Band = NDArray[np.float64]  # (low, nominal, high)
+
+
+SMALLEST, LARGEST = 1e-12, 1e9  # of a number of a table, in its unit
+
+
+def _believable(number: float) -> float:
+    """So that no sum of products of them, times all that 64 bits count, is beyond a float or lost in one."""
+    if number and not SMALLEST <= number <= LARGEST:
+        raise ValueError(f"must be 0, or from {SMALLEST:g} to {LARGEST:g}")
+    return number
+
+
+Number = Annotated[float, AfterValidator(_believable)]
 
 
 class Entry(Part):
@@ -26,9 +39,9 @@ class Entry(Part):
     scaled_from: how a number of another node became one of this table's; without it mixed nodes are refused.
     """
 
-    value: float = Field(ge=0)
-    low: float = Field(ge=0)
-    high: float = Field(ge=0)
+    value: Number = Field(ge=0)
+    low: Number = Field(ge=0)
+    high: Number = Field(ge=0)
     unit: str
     kind: Kind
     source: str = Field(min_length=10)
@@ -113,8 +126,8 @@ class Scaled(Part):
     base_voltage_v: float = Field(ge=0.6, le=1.1)
     voltage_v: float = Field(ge=0.6, le=1.1)
     interpolated: bool = False
-    widen: float = Field(ge=1)
-    leakage_widen: float = Field(default=1.0, ge=1)
+    widen: float = Field(ge=1, le=1000)
+    leakage_widen: float = Field(default=1.0, ge=1, le=1000)
     sram_from_node_nm: int | None = None
     source: str = Field(min_length=10)
 
