@@ -241,7 +241,8 @@ def _compare(**options: Any) -> None:
 
     Example: sparsespike compare out/*/round_*.safetensors --data digits --images 32 --hardware mesh16 --out out/table
     """
-    from .recipes import CompareRequest, compare
+    from .analysis.compare.request import CompareRequest
+    from .recipes import compare
 
     compare(CompareRequest(**options))
 

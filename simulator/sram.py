@@ -65,6 +65,14 @@ def sram_cost(size_kib: float, width_bits: int, node_nm: int, device: str, extra
     return MacroCost(read * parts, write * parts, leak * parts, access, area * parts, beyond)
 
 
+CELL_KIB, CELL_WIDTH = 16.0, 64  # the macro whose leakage, by the bit, is taken for that of a cell
+
+
+def cell_leakage_nw(node_nm: int, device: str) -> float:
+    """Leakage of one bit of SRAM of these transistors, with its share of a macro's periphery, in nW at 350 K."""
+    return sram_cost(CELL_KIB, CELL_WIDTH, node_nm, device).leak_mw * 1e6 / (CELL_KIB * 8192)
+
+
 def sram_macros(chip: Chip) -> list[Macro]:
     """Every SRAM of a chip. FIFOs, router buffers and accumulators are registers, not macros."""
     core, unit, attention = chip.core, chip.token_unit, chip.attention

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sparsespike import UserError, load_chip, recipes, simulate
 from sparsespike.analysis.compare.figures import CAPTIONS
+from sparsespike.analysis.compare.request import CompareRequest
 from sparsespike.analysis.compare.rows import Results, load_results, short_names
 from sparsespike.analysis.compare.table import full_table, summary_table
 from sparsespike.model.counting import macs, sparsity
@@ -20,7 +21,7 @@ from sparsespike.model.export import trace_dataset
 from sparsespike.model.facts import ticket_facts
 from sparsespike.model.ticket import Calibration, Ticket, load_ticket, save_ticket
 from sparsespike.model.tickets import shipped
-from sparsespike.recipes import CompareRequest, compare
+from sparsespike.recipes import compare
 from sparsespike.simulator.feedback import additions_per_weight
 from sparsespike.simulator.hardware import chip_text
 from sparsespike.simulator.report import Report

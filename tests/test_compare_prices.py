@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 from sparsespike import load_chip, simulate
+from sparsespike.analysis.compare.request import CompareRequest
 from sparsespike.analysis.compare.table import full_table
 from sparsespike.model.export import trace_dataset
 from sparsespike.model.tickets import shipped
-from sparsespike.recipes import CompareRequest, compare
+from sparsespike.recipes import compare
 
 pytestmark = pytest.mark.torch
 

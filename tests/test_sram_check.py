@@ -11,7 +11,15 @@ from sparsespike.analysis import sram_view
 from sparsespike.analysis.readme import block_names
 from sparsespike.analysis.results import front_table
 from sparsespike.analysis.sram_validation import published, shared_points, validations
-from sparsespike.analysis.sram_view import TABLES, chip_tables, fill, held_out_table, published_table, show_hardware
+from sparsespike.analysis.sram_view import (
+    TABLES,
+    chip_tables,
+    fill,
+    held_out_table,
+    leakage_table,
+    published_table,
+    show_hardware,
+)
 from sparsespike.analysis.views import area_table, extrapolated_note, summary_table
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.hardware import chip_text
@@ -38,6 +46,30 @@ def test_errors_are_those_of_the_points_in_the_file():
         cacti = HELD_OUT[45, "lop", point.size_kib, point.width_bits]
         assert point.cost == pytest.approx(list(cacti.values()), rel=1e-12)
         assert np.all(np.abs(error) < 0.5)
+
+
+def test_what_a_table_of_octaves_would_miss_is_what_the_page_says():
+    off, held = 0, 0
+    for process in {key[:2] for key in ROWS}:
+        for width in {key[3] for key in ROWS if key[:2] == process}:
+            sizes = [2.0**octave for octave in range(12) if (*process, 2.0**octave, width) in ROWS]
+            reads = [ROWS[(*process, size, width)]["read_pj"] for size in sizes]
+            for key, cost in HELD_OUT.items():
+                if key[:2] == process and key[3] == width:
+                    read = np.exp(np.interp(np.log(key[2]), np.log(sizes), np.log(reads)))
+                    off, held = off + (abs(read / cost["read_pj"] - 1) > 0.15), held + 1
+    assert round(held / off) == 15
+    assert f"one held-out read energy in fifteen ({100 * off / held:.1f} % of {held})" in PAGE.read_text("utf-8")
+
+
+def test_leakage_by_node_and_type_is_of_subthreshold_and_gates_together():
+    table = leakage_table()
+    rows = {row[0]: row for row in table.rows}
+    leak = {key: ROWS[(*key, 16.0, 64)]["leak_mw"] for key in {key[:2] for key in ROWS}}
+    for node in (65, 45, 32, 22):
+        cells = [f"{leak[node, device] * 1e6 / 131072:.3g} nW" for device in ("hp", "lop", "lstp")]
+        ratios = [f"{leak[node, 'lop'] / leak[45, 'lop']:.2f} x", f"{leak[node, 'lop'] / leak[node, 'lstp']:.0f} x"]
+        assert list(rows[f"{node} nm"]) == [f"{node} nm", *cells, *ratios]
 
 
 @pytest.mark.parametrize("on_curve", [True, False])

@@ -8,17 +8,16 @@ from numpy.typing import NDArray
 from ..activity import Action, Activity
 from ..errors import UserError, nearest
 from ..hardware import Chip
-from ..sram import Macro, MacroCost, macro_costs, sram_cost
+from ..sram import Macro, MacroCost, cell_leakage_nw, macro_costs
 from .actions import LINK, action_recipes
 from .cost import BEGINS, COMPONENTS, GATHERED, MOVING, Energy, Floats, Prices
 from .recipe import Recipe, of
 from .scaling import area_factor, delay_factor
-from .standing import LEAKING, NW, STANDING, standing_recipes
+from .standing import LEAKING, STANDING, standing_recipes
 from .table import KINDS, Band, EnergyTable, Kind
 
 ORDER = np.array(GATHERED)
 PRODUCTS = (LINK, *LEAKING.values())
-CELLS_KIB, CELLS_WIDTH = 16.0, 64  # the macro whose leakage, by the bit, is taken for that of a cell
 
 
 def check_table(chip: Chip, table: EnergyTable) -> None:
@@ -68,16 +67,14 @@ def memories_of(chip: Chip, table: EnergyTable) -> dict[str, tuple[Macro, MacroC
 
 def _cacti(chip: Chip, table: EnergyTable) -> dict[str, tuple[Macro, MacroCost]]:
     """CACTI's figures at the node that the table takes macros from."""
-    origin = table.scaled.sram_from_node_nm if table.scaled else None
-    return macro_costs(chip if origin is None else chip.replace({"technology.node_nm": origin}))
+    origin = _macro_node(table)
+    return macro_costs(chip if origin == table.node_nm else chip.replace({"technology.node_nm": origin}))
 
 
-def cell_leakage_nw(chip: Chip, table: EnergyTable) -> float:
-    """Leakage of one bit of SRAM of the chip's transistors, with its share of a macro's periphery, before factors."""
+def _macro_node(table: EnergyTable) -> int:
+    """CACTI's node that the table takes macros from."""
     origin = table.scaled.sram_from_node_nm if table.scaled else None
-    node = chip.technology.node_nm if origin is None else origin
-    cells = sram_cost(CELLS_KIB, CELLS_WIDTH, node, chip.technology.sram_device)
-    return cells.leak_mw / NW / (CELLS_KIB * 8192)
+    return table.node_nm if origin is None else origin
 
 
 def find_prices(chip: Chip, table: EnergyTable) -> Prices:
@@ -90,7 +87,8 @@ def find_prices(chip: Chip, table: EnergyTable) -> Prices:
     actions = action_recipes(chip, {name: cost for name, (_, cost) in found.items()})
     actions |= {Action[key.upper()]: of(f"actions.{key}") for key in table.actions}
     macros_mw = sum(macro.count * cost.leak_mw for macro, cost in found.values())
-    standing = standing_recipes(chip, macros_mw, cell_leakage_nw(chip, table))
+    cell_nw = cell_leakage_nw(_macro_node(table), chip.technology.sram_device)
+    standing = standing_recipes(chip, macros_mw, cell_nw)
     keys, kinds, bands = _entries(table)
     per_action = _matrix([actions[action] for action in Action], keys)
     per_cycle = _matrix([standing[name] for name in STANDING], keys)
