@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .errors import nearest
+from .sourced import Words
 from .validation import Part
 
 SourceKind = Literal["published", "quoted second-hand", "derived", "assumed", "chosen"]
@@ -28,7 +29,7 @@ class Source(Part):
     """
 
     kind: SourceKind
-    source: str = Field(min_length=10)
+    source: Words
     keys: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
 
@@ -40,8 +41,8 @@ class Fidelity(Part):
     """
 
     to: str = Field(min_length=4)
-    has: str = Field(min_length=10)
-    lacks: str = Field(min_length=10)
+    has: Words
+    lacks: Words
     holds: Annotated[tuple[str, ...], Field(strict=False)]
     text: str = Field(min_length=100)
 

@@ -79,7 +79,7 @@ def sram_macros(chip: Chip) -> list[Macro]:
     bank_kib = core.weight_kib / core.weight_banks
     return [
         Macro("weights", "core.weight_kib", chip.cores * core.weight_banks, bank_kib, core.weight_word_bits),
-        Macro("pointers", "core.pointer_kib", chip.cores, core.pointer_kib, 32),
+        Macro("pointers", "core.pointer_kib", chip.cores, core.pointer_kib, POINTER_WORD_BITS),
         Macro(
             "potentials", "core.potential_kib", chip.cores, core.potential_kib, core.sweep_width * core.potential_bits
         ),
@@ -90,6 +90,7 @@ def sram_macros(chip: Chip) -> list[Macro]:
     ]
 
 
+POINTER_WORD_BITS = 32
 SPIKE_WORD_BITS = 64
 FEATURE_WORD_BITS = 32
 SELECTOR_WORD_BITS = 32

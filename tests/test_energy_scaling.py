@@ -7,12 +7,12 @@ import pytest
 from cacti import ROWS, near
 from sparsespike.simulator.activity import Action
 from sparsespike.simulator.area import area_mm2
-from sparsespike.simulator.energy import action_prices, leakage_mw, load_energy_table, memories_of, price
+from sparsespike.simulator.area.density import area_factor, area_table
+from sparsespike.simulator.energy import STANDING, action_prices, find_prices, load_energy_table, memories_of, price
 from sparsespike.simulator.energy.scaling import (
     ENERGY,
     FAMILIES,
     NODES,
-    area_factor,
     delay_factor,
     energy_band,
     energy_factor,
@@ -62,7 +62,7 @@ def test_factors_are_one_at_home_and_multiply_on_the_way():
         for volts in (0.7, 0.8, 0.9, 1.0):
             falling = [energy_factor((130, volts), (node, volts), family) for node in NODES]
             assert falling == sorted(falling, reverse=True)
-    assert area_factor(45, 14) == near(0.17)
+    assert area_factor(45, 14) == near(0.0093 / 0.053)
 
 
 def test_between_listed_nodes_factors_are_log_log():
@@ -72,7 +72,7 @@ def test_between_listed_nodes_factors_are_log_log():
     share = np.log(32 / 28) / np.log(32 / 20)
     assert share == pytest.approx(0.2841, abs=0.0001)
     assert energy_factor((32, 0.9), (28, 0.9), "HP") == near((e20 / e32) ** share)
-    assert area_factor(45, 28) == near(0.46 ** (1 - share) * 0.21**share)
+    assert area_factor(45, 28) == near((0.025 / 0.053) ** (1 - share) * (0.011 / 0.053) ** share)
 
 
 def test_the_band_spans_families_and_the_nodes_around_and_is_widened():
@@ -101,7 +101,7 @@ def test_cacti_s_own_memories_shrink_as_the_equations_say(device):
 
 
 def test_cmos14_by_hand():
-    """Logic x 0.1377 from 45 nm at 0.9 V, wires x (0.8 / 0.9)^2, lengths x sqrt(0.17), DRAM as it is."""
+    """Logic x 0.1377 from 45 nm at 0.9 V, wires x (0.8 / 0.9)^2, lengths x sqrt(0.0093 / 0.053), DRAM as it is."""
     table = load_energy_table("cmos14")
     e45 = 1.018 * 0.81 - 0.3107 * 0.9 + 0.1539
     e14 = 0.2363 * 0.64 - 0.09675 * 0.8 + 0.02239
@@ -110,7 +110,7 @@ def test_cmos14_by_hand():
     for key in ("primitives.add_bit", "primitives.clock_bit"):
         assert entries[key].value == near(base[key].value * e14 / e45)
     assert entries["primitives.link_bit_mm"].value == near(0.0404 * (0.8 / 0.9) ** 2)
-    assert entries["geometry.tile_pitch"].value == near(0.17**0.5)
+    assert entries["geometry.tile_pitch"].value == near((0.0093 / 0.053) ** 0.5)
     assert {key: entry for key, entry in entries.items() if key.startswith("dram.")} == {
         key: entry for key, entry in base.items() if key.startswith("dram.")
     }
@@ -132,8 +132,12 @@ def test_memories_at_14_nm_are_those_of_22_nm_times_the_factors():
     read = action_prices(chip, table)[Action.WEIGHT_READ]
     assert read[1] == near(memories["weights"][1].read_pj)
     leaking = sum(macro.count * cost.leak_mw for macro, cost in memories.values())
-    assert leakage_mw(chip, table)[1] == near(leaking)
+    assert find_prices(chip, table).cycle[STANDING.index("leakage"), 1] == near(leaking * chip.clock_period_ns)
     assert area_mm2(chip, memories)["weights"].nominal == near(64 * own["weights"][1].area_mm2 * area)
+    factors = area_table().factors.relative_to_180nm  # the same that logic is scaled by
+    assert area == near(
+        factors["14"] / (factors["20"] * (factors["32"] / factors["20"]) ** (np.log(1.1) / np.log(1.6)))
+    )
 
 
 def test_memories_at_22_nm_are_cacti_s_own():

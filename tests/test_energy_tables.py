@@ -4,11 +4,16 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from cacti import lop45
 from sparsespike import UserError, load_chip, simulate
 from sparsespike.analysis.reprice_view import show_repriced
 from sparsespike.analysis.single import RunRequest, run_single
-from sparsespike.simulator.energy import load_energy_table
+from sparsespike.simulator.activity import Action
+from sparsespike.simulator.energy import Pricer, find_prices, load_energy_table, memories_of
+from sparsespike.simulator.hardware import chip_text
+from sparsespike.simulator.sram import macro_costs
 from sparsespike.simulator.synthetic import synthetic_trace
 from sparsespike.simulator.trace import save_trace
 from test_energy import TEXT
@@ -73,6 +78,62 @@ def test_the_largest_and_the_smallest_numbers_and_none_go_all_the_way(
     assert (plain["tops_per_w"] is None) == free
     assert plain["pj_per_synaptic_event"] == plain["energy_pj"]["total"] / plain["synaptic_events"]
     assert ("per synaptic operation" in capsys.readouterr().out) == (not free)
+
+
+def test_sums_beyond_64_bits_are_attributed_as_they_are_priced() -> None:
+    """Four layers of 2^62 additions, and of as many cycles."""
+    counts, layers = np.zeros((4, len(Action)), np.int64), ("a", "b", "c", "d")
+    counts[:, Action.ADD] = 2**62
+    cycles = np.full(4, 2**62)
+    chip = load_chip("edge")
+    energy = Pricer(chip, load_energy_table("cmos45"))(counts, cycles, layers)
+    assert energy.by_component()["lanes"] == pytest.approx(2.0**64 * chip.core.accumulator_bits * 0.003125, rel=1e-12)
+    for parts in (energy.by_entry(), energy.by_kind()):
+        assert min(parts.values()) > 0
+        assert sum(parts.values()) == pytest.approx(energy.total[1], rel=1e-12)
+
+
+def test_a_register_s_band_is_what_its_source_gives() -> None:
+    """8-bit register 0.083 pJ; low: half; high: a bit written to CACTI's macro of 4 KiB x 32 bit in lop."""
+    entry = load_energy_table("cmos45").primitives.register_bit
+    assert entry.value == 0.083 / 8
+    assert entry.low == pytest.approx(entry.value / 2, rel=5e-3)
+    assert entry.high == pytest.approx(lop45(4, 32, "write_pj") / 32, rel=5e-3)
+
+
+def test_factors_on_cacti_s_figures_count_at_cacti_s_nodes_too(tmp_path: Path) -> None:
+    access = "value = 1.0\nlow = 0.8\nhigh = 3.2"
+    leakage = "value = 1.0\nlow = 0.3\nhigh = 3.0"
+    table = load_energy_table(
+        table_file(tmp_path, (access, access.replace("1.0", "2.0")), (leakage, leakage.replace("1.0", "1.5")))
+    )
+    chip = load_chip("edge")
+    prices, own = find_prices(chip, table), macro_costs(chip)
+    for name, (macro, cost) in memories_of(chip, table).items():
+        plain = own[name][1]
+        assert macro == own[name][0]
+        assert (cost.read_pj, cost.write_pj, cost.leak_mw) == (
+            2 * plain.read_pj,
+            2 * plain.write_pj,
+            1.5 * plain.leak_mw,
+        )
+        assert (cost.access_ns, cost.area_mm2) == (plain.access_ns, plain.area_mm2)
+    assert prices.action[Action.WEIGHT_READ, 1] == memories_of(chip, table)["weights"][1].read_pj
+
+
+# --- words --------------------------------------------------------------------------------------------------------
+
+
+def test_blanks_are_no_source(tmp_path: Path) -> None:
+    blank = f"{' ' * 13}"
+    add = f'source = "{load_energy_table("cmos45").primitives.add_bit.source}"'
+    with pytest.raises(UserError, match=r"primitives\.add_bit\.source"):
+        load_energy_table(table_file(tmp_path, (add, f'source = "{blank}"')))
+    chip = tmp_path / "chip.toml"
+    text, _, said = chip_text("edge")[0].partition("[[sources]]")
+    chip.write_text(text + "[[sources]]" + re.sub('source = ".*"', f'source = "{blank}"', said))
+    with pytest.raises(UserError, match=r"sources\.0\.source"):
+        load_chip(chip)
 
 
 def test_a_report_with_a_number_that_json_has_not_is_not_written(tmp_path: Path) -> None:

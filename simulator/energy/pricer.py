@@ -6,17 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..activity import Action, Activity
+from ..area.density import area_factor
 from ..errors import UserError, nearest
 from ..hardware import Chip
+from ..sourced import KINDS, Kind
 from ..sram import Macro, MacroCost, cell_leakage_nw, macro_costs
-from .actions import LINK, action_recipes
-from .cost import BEGINS, COMPONENTS, GATHERED, MOVING, Energy, Floats, Prices
+from .actions import COMPONENT_OF, LINK, action_recipes
+from .cost import COMPONENTS, MOVING, Energy, Floats, Prices
 from .recipe import Recipe, of
-from .scaling import area_factor, delay_factor
+from .scaling import delay_factor
 from .standing import LEAKING, STANDING, standing_recipes
-from .table import KINDS, Band, EnergyTable, Kind
+from .table import EnergyTable
 
-ORDER = np.array(GATHERED)
+# actions gathered by component: their order, and where each component of MOVING begins in it
+ORDER = np.array(sorted(Action, key=lambda action: MOVING.index(COMPONENT_OF[action])))
+BEGINS = [[COMPONENT_OF[Action(action)] for action in ORDER].index(name) for name in MOVING]
 PRODUCTS = (LINK, *LEAKING.values())
 
 
@@ -37,18 +41,18 @@ def check_table(chip: Chip, table: EnergyTable) -> None:
 
 
 def memories_of(chip: Chip, table: EnergyTable) -> dict[str, tuple[Macro, MacroCost]]:
-    """Macro name -> (the macro, the nominal cost of one) as this table builds them: `sram.macro_costs`, or scaled.
+    """Macro name -> (the macro, the nominal cost of one) as this table builds them.
 
-    Only where the table says `sram_from_node_nm` are they CACTI's of that node, times the factors of its method.
+    `sram.macro_costs` at the table's node, or at `sram_from_node_nm` times the method's factors for delay and area;
+    energy and leakage times the table's `sram.access` and `sram.leakage`, which hold the method's where it scales.
     Raises UserError as `macro_costs` does.
     """
-    found = _cacti(chip, table)
-    scaled = table.scaled
-    if scaled is None or scaled.sram_from_node_nm is None:
-        return found
-    origin, volts = scaled.sram_from_node_nm, scaled.voltage_v
-    delay = delay_factor((origin, volts), (table.node_nm, volts), scaled.family)
-    area, access, leakage = area_factor(origin, table.node_nm), table.sram.access.value, table.sram.leakage.value
+    found, origin, scaled = _cacti(chip, table), _macro_node(table), table.scaled
+    access, leakage, delay, area = table.sram.access.value, table.sram.leakage.value, 1.0, 1.0
+    if scaled is not None and origin != table.node_nm:
+        volts = scaled.voltage_v
+        delay = delay_factor((origin, volts), (table.node_nm, volts), scaled.family)
+        area = area_factor(origin, table.node_nm)
     return {
         name: (
             macro,
@@ -156,9 +160,3 @@ def price(activity: Activity, chip: Chip, table: EnergyTable) -> Energy:
 def action_prices(chip: Chip, table: EnergyTable) -> Floats:
     """pJ of one action: float64[Action, 3], (low, nominal, high). Raises UserError as `find_prices` does."""
     return find_prices(chip, table).action
-
-
-def leakage_mw(chip: Chip, table: EnergyTable) -> Band:
-    """Leakage of all SRAM macros, (low, nominal, high); raises UserError as `find_prices` does."""
-    band: Band = find_prices(chip, table).cycle[STANDING.index("leakage")] / chip.clock_period_ns
-    return band

@@ -1,13 +1,13 @@
 """Prices taken from one node to another by the equations of Stillmaker and Baas, and never silently.
 
-Energy, delay and area of logic relative to another node and supply: A. Stillmaker and B. Baas, "Scaling equations for
+Energy and delay of logic relative to another node and supply: A. Stillmaker and B. Baas, "Scaling equations for
 the accurate prediction of CMOS device performance from 180 nm to 7 nm", Integration, the VLSI Journal 58 (2017). They
 are polynomials in the supply voltage, fitted to HSpice runs on predictive models; a factor is the ratio of two.
 
 The paper itself was not at hand. Coefficients are as tabulated in nodeScale (github.com/wromaszkan/nodeScale,
-nodeScale.py at a912c60); those of energy at 130, 90, 65, 45 LP, 32 LP and 20 to 7 HP, and the areas, stand alike in
+nodeScale.py at a912c60); those of energy at 130, 90, 65, 45 LP, 32 LP and 20 to 7 HP stand alike in
 hwcomponents 1.0.114 (scaling/techscaling.py), and energy at 65 and 32 HP in the authors' published corrigendum, whose
-example the tests repeat. Delay has the first reading alone.
+example the tests repeat. Delay has the first reading alone. Their areas are in hwconfigs/area/area.toml.
 
 What the equations do not say is said here: leakage power of macros that are scaled goes like energy (as in
 hwcomponents); logic leaks so many times a cell, at every node; a wire's energy goes with the square of the voltage, a
@@ -21,7 +21,9 @@ from typing import Literal
 
 import numpy as np
 
-from .table import Band, EnergyTable, Entry, Geometry, Primitives, Scaled, Sram
+from ..area.density import area_factor
+from ..sourced import Band
+from .table import EnergyTable, Entry, Geometry, Primitives, Scaled, Sram
 
 Family = Literal["HP", "LP"]
 FAMILIES: tuple[Family, ...] = ("HP", "LP")
@@ -82,9 +84,7 @@ DELAY: Coefficients = {
     },
 }
 
-# node -> area of the same logic, 45 nm = 1, in two digits
-AREA = {130: 6.4, 90: 2.8, 65: 1.5, 45: 1.0, 32: 0.46, 20: 0.21, 16: 0.19, 14: 0.17, 10: 0.1, 7: 0.059}
-NODES = tuple(AREA)
+NODES = tuple(ENERGY["HP"])
 
 
 def neighbours(node_nm: int) -> tuple[int, int]:
@@ -121,12 +121,6 @@ def energy_factor(start: tuple[int, float], end: tuple[int, float], family: Fami
 def delay_factor(start: tuple[int, float], end: tuple[int, float], family: Family) -> float:
     """Delay of the same logic at (node in nm, volts) `end`, as a multiple of that at `start`."""
     return _at(DELAY, end, family) / _at(DELAY, start, family)
-
-
-def area_factor(start_nm: int, end_nm: int) -> float:
-    """Area of the same logic at a node, as a multiple of that at another."""
-    end, start = (_between(node, *(AREA[near] for near in neighbours(node))) for node in (end_nm, start_nm))
-    return end / start
 
 
 def _at(table: Coefficients, point: tuple[int, float], family: Family) -> float:

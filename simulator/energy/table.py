@@ -7,15 +7,10 @@ from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, Field
 
+from ..sourced import Band, Kind, Words
 from ..validation import Part
-
-Kind = Literal["measured", "simulated", "quoted second-hand", "derived", "assumed"]
-KINDS: tuple[Kind, ...] = ("measured", "simulated", "quoted second-hand", "derived", "assumed")  # the weakest last
-Band = NDArray[np.float64]  # (low, nominal, high)
-
 
 SMALLEST, LARGEST = 1e-12, 1e9  # of a number of a table, in its unit
 
@@ -44,12 +39,12 @@ class Entry(Part):
     high: Number = Field(ge=0)
     unit: str
     kind: Kind
-    source: str = Field(min_length=10)
+    source: Words
     node_nm: int | None = Field(default=None, ge=3, le=180)
     voltage_v: float | None = Field(default=None, gt=0, le=5)
     device: str | None = Field(default=None, min_length=2)
     temperature_k: float | None = Field(default=None, gt=0, le=500)
-    scaled_from: str | None = Field(default=None, min_length=10)
+    scaled_from: Words | None = None
 
     @property
     def band(self) -> Band:
@@ -129,7 +124,7 @@ class Scaled(Part):
     widen: float = Field(ge=1, le=1000)
     leakage_widen: float = Field(default=1.0, ge=1, le=1000)
     sram_from_node_nm: int | None = None
-    source: str = Field(min_length=10)
+    source: Words
 
 
 class EnergyTable(Part):
