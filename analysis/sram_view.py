@@ -18,7 +18,7 @@ from ..simulator.energy import memories_of, table_of_node
 from ..simulator.errors import UserError, nearest
 from ..simulator.files import write_text
 from ..simulator.hardware import Chip, chip_text, load_chip
-from ..simulator.sram import CELL_KIB, CELL_WIDTH, Macro, MacroCost, cell_leakage_nw, sram_cost
+from ..simulator.sram import CELL_KIB, CELL_WIDTH, Macro, MacroCost, cell_leakage_nw, macro_costs, sram_cost
 from ..simulator.sram_table import COLUMNS, HELD_OUT, macros_of, read_points, technologies
 from .console import show
 from .figures import sram_interpolation
@@ -108,10 +108,13 @@ def _tail(errors: NDArray[np.float64]) -> str:
 def chip_tables(source: str | Path) -> tuple[Table, Table]:
     """Every SRAM of a chip, and its area by block.
 
-    At a node that CACTI has not, memories are those of the shipped energy table of that node.
+    At a node that CACTI has not, memories are those of the shipped energy table of that node. Raises UserError as
+    `load_chip`, `table_of_node` and `macro_costs` do.
     """
     chip = load_chip(source)
-    memories = memories_of(chip, table_of_node(chip.technology.node_nm))
+    node = chip.technology.node_nm
+    theirs = node in {known for known, _ in technologies()}
+    memories = macro_costs(chip) if theirs else memories_of(chip, table_of_node(node))
     return macros_table(chip, memories), area_table(area_json(area_mm2(chip, memories)), AREA_SCOPE)
 
 

@@ -89,7 +89,7 @@ def test_sums_beyond_64_bits_are_attributed_as_they_are_priced() -> None:
     energy = Pricer(chip, load_energy_table("cmos45"))(counts, cycles, layers)
     assert energy.by_component()["lanes"] == pytest.approx(2.0**64 * chip.core.accumulator_bits * 0.003125, rel=1e-12)
     for parts in (energy.by_entry(), energy.by_kind()):
-        assert min(parts.values()) > 0
+        assert min(parts.values()) >= 0
         assert sum(parts.values()) == pytest.approx(energy.total[1], rel=1e-12)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cacti import HELD_OUT, ROWS
+from cacti import HELD_OUT, ROWS, off_grid
 from sparsespike.analysis import sram_view
 from sparsespike.analysis.readme import block_names
 from sparsespike.analysis.results import front_table
@@ -100,6 +100,22 @@ def test_the_macros_of_a_chip_add_up_and_say_whether_they_are_in_time(tmp_path):
     said = {row[0]: row[5] for row in chip_tables(fast)[0].rows}
     assert "in time" in said["weights"]
     assert "too slow" in said["operands"]
+
+
+@pytest.mark.parametrize("node", [22, 32, 45, 65])
+def test_macros_of_a_node_that_cacti_has_need_no_energy_table(node, tmp_path, monkeypatch):
+    def none(node_nm):
+        raise UserError(f"no table of {node_nm} nm")
+
+    monkeypatch.setattr(sram_view, "table_of_node", none)
+    path = tmp_path / "mine.toml"
+    path.write_text(chip_text("mesh16")[0].replace("node_nm = 45 ", f"node_nm = {node} "))
+    table = chip_tables(path)[0]
+    assert table.title.endswith(f"{node} nm lstp")
+    assert table.rows[0][3] == f"{off_grid(24, 64, 'read_pj', node, 'lstp'):.3g} pJ"
+    path.write_text(chip_text("mesh16")[0].replace("node_nm = 45 ", "node_nm = 14 "))
+    with pytest.raises(UserError, match="no table of 14 nm"):
+        chip_tables(path)
 
 
 def test_the_area_of_a_chip_by_block_is_what_its_reports_say(reports):
