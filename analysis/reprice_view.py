@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..simulator.energy import COMPONENTS, energy_names, load_energy_table
+from ..simulator.energy import COMPONENTS, energy_names, load_energy_tables
 from ..simulator.errors import UserError
 from ..simulator.files import write_json
 from ..simulator.report_file import load_report
@@ -26,7 +26,7 @@ def show_repriced(report: str | Path, tables: Sequence[str | Path], json_out: st
         run = saved_run(saved)
     except UserError as error:
         raise UserError(f"{report}: {error}") from None
-    loaded = [load_energy_table(name) for name in tables or energy_names()]
+    loaded = load_energy_tables(tables or energy_names())
     if not tables:
         loaded = [table for table in loaded if table.node_nm == run.chip.technology.node_nm]
     priced = reprice(run, loaded)
@@ -42,7 +42,7 @@ def show_repriced(report: str | Path, tables: Sequence[str | Path], json_out: st
 def reprice_tables(report: Mapping[str, Any], names: Sequence[str]) -> dict[str, Table]:
     """A report under these tables, as a demo shows it: `prices`, the totals, and `price_parts`, by component."""
     run = saved_run(report)
-    priced = reprice(run, [load_energy_table(name) for name in names])
+    priced = reprice(run, load_energy_tables(names))
     images = int(report["images"])
     return {
         "prices": totals_table(priced, images, run.chip.technology.node_nm),

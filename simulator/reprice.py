@@ -114,7 +114,7 @@ def reprice(run: SavedRun, tables: Sequence[EnergyTable]) -> list[Repriced]:
             check_access_times(chip, memories_of(chip, table))
             found.append(Repriced(table, chip, Pricer(chip, table)(run.counts, run.cycles, run.layers)))
         except UserError as error:
-            faults.append(f"table {table.name!r}: {error}")
+            faults.append(f"table {table.label}: {error}")
     if faults:
         raise UserError("; ".join(faults))
     return found

@@ -329,7 +329,7 @@ def test_a_ticket_of_another_data_set_is_refused(files: list[str], tmp_path: Pat
         ({"data": "digts"}, "'digits'"),
         ({"hardware": "egde"}, "'edge'"),
         ({"baseline": "dens"}, "'dense'"),
-        ({"energy": "cmos46"}, "'cmos45'"),
+        ({"energy": "cmos445"}, "'cmos45'"),
         ({"energy": "cmos32"}, "'cmos32' is of 32 nm, chip 'edge' of 45 nm"),
         ({"hardware": "loas-like", "energy": "cmos45"}, "'cmos45' is of 45 nm, chip 'loas-like' of 32 nm"),
         ({"images": 25}, "images = 25: the test split of 'digits' has 1 to 24"),

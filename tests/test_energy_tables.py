@@ -11,7 +11,7 @@ from sparsespike import UserError, load_chip, simulate
 from sparsespike.analysis.reprice_view import show_repriced
 from sparsespike.analysis.single import RunRequest, run_single
 from sparsespike.simulator.activity import Action
-from sparsespike.simulator.energy import Pricer, find_prices, load_energy_table, memories_of
+from sparsespike.simulator.energy import Pricer, find_prices, load_energy_table, load_energy_tables, memories_of
 from sparsespike.simulator.hardware import chip_text
 from sparsespike.simulator.sram import macro_costs
 from sparsespike.simulator.synthetic import synthetic_trace
@@ -134,6 +134,84 @@ def test_blanks_are_no_source(tmp_path: Path) -> None:
     chip.write_text(text + "[[sources]]" + re.sub('source = ".*"', f'source = "{blank}"', said))
     with pytest.raises(UserError, match=r"sources\.0\.source"):
         load_chip(chip)
+
+
+WRONG = {
+    "a hash of one's own": ([('name = "cmos45"', 'name = "mine"\nsha256 = "ff"')], ["sha256: unknown key"]),
+    "a file of one's own": ([('name = "cmos45"', 'name = "mine"\nfile = "x"')], ["file: unknown key"]),
+    "an action that is no table": (
+        [('name = "cmos45"', 'name = "mine"\nactions = { add = 3.0 }')],
+        ["actions.add = 3.0: must be a table with keys of its own"],
+    ),
+    "actions that are no table": (
+        [('name = "cmos45"', 'name = "mine"\nactions = 3')],
+        ["actions = 3: must be a table with keys of its own"],
+    ),
+    "no node": ([("\nnode_nm = 45\ndescription", "\ndescription")], ["node_nm: missing"]),
+}
+
+
+@pytest.mark.parametrize(("edits", "fragments"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_with_a_table_is_said_once(
+    tmp_path: Path, edits: list[tuple[str, str]], fragments: list[str]
+) -> None:
+    path = table_file(tmp_path, *edits)
+    with pytest.raises(UserError) as caught:
+        load_energy_table(path)
+    assert str(caught.value).count("; ") == sum("unknown key" in fragment for fragment in fragments)  # and its hint
+    assert [fragment for fragment in fragments if fragment not in str(caught.value)] == []
+    assert "instance of" not in str(caught.value)
+
+
+def test_a_table_without_dram_prices_no_chip(tmp_path: Path) -> None:
+    path = tmp_path / "nodram.toml"
+    path.write_text(TEXT.partition("# Row activation")[0] + "[dram]\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"nodram\.toml: dram: names no type of DRAM, of which every chip has one$"):
+        load_energy_table(path)
+
+
+def test_messages_name_the_file_of_a_table_not_its_name_alone(tmp_path: Path) -> None:
+    hbm = TEXT.partition("[dram.LPDDR4.read]")[0] + "[dram.HBM2.read]" + TEXT.partition("[dram.HBM2.read]")[2]
+    path = tmp_path / "hbm.toml"
+    path.write_text(hbm, encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        simulate(TRACE, load_chip("edge"), path)
+    assert str(caught.value) == f"dram.type = 'LPDDR4': not in table 'cmos45' ({path}); valid: HBM2"
+    with pytest.raises(UserError, match=rf"energy table 'cmos45' \({path}\) is of 45 nm"):
+        simulate(TRACE, load_chip("edge", {"technology.node_nm": 22}), path)
+
+
+def test_a_node_without_table_or_macros_is_named_with_its_key() -> None:
+    with pytest.raises(UserError, match=r"^technology\.node_nm = 16: no energy table of 16 nm is shipped"):
+        simulate(TRACE, load_chip("edge", {"technology.node_nm": 16}))
+    with pytest.raises(UserError, match=r"technology\.node_nm = 90, technology\.sram_device = 'lstp': no SRAM table"):
+        macro_costs(load_chip("edge", {"technology.node_nm": 90}))
+
+
+def test_all_faults_of_all_tables_are_said_at_once(tmp_path: Path) -> None:
+    one = table_file(tmp_path, (ADD, ADD.replace("low = 0.003\n", "low = -0.003\n")), name="one.toml")
+    other = table_file(tmp_path, ('unit = "pJ/bit/mm"', 'unit = "fJ/bit/mm"'), name="other.toml")
+    with pytest.raises(UserError) as caught:
+        load_energy_tables([one, "cmos45", "nope", other, "cmos15"])
+    fragments = [f"{one}: primitives.add_bit", f"{other}: primitives.link_bit_mm.unit", "'nope'", "'cmos15'"]
+    assert [fragment for fragment in fragments if fragment not in str(caught.value)] == []
+
+
+def test_all_faults_of_sources_are_said_at_once(tmp_path: Path) -> None:
+    """A kind that is none hides neither keys that are named twice nor unknown ones."""
+    path = tmp_path / "chip.toml"
+    text = chip_text("edge")[0].partition("[[sources]]")[0]
+    entry = '[[sources]]\nkind = "{}"\nsource = "somewhere in a document"\nkeys = {}\n'
+    path.write_text(
+        text
+        + entry.format("guessed", '["core.lanes", "core.lane"]')
+        + entry.format("chosen", '["core.lanes"]')
+        + entry.format("chosen", "3")
+    )
+    with pytest.raises(UserError) as caught:
+        load_chip(path)
+    for fragment in ("'guessed'", "core.lane: unknown key", "core.lanes: named 2 times", "sources.2.keys = 3"):
+        assert fragment in str(caught.value)
 
 
 def test_a_report_with_a_number_that_json_has_not_is_not_written(tmp_path: Path) -> None:

@@ -29,12 +29,12 @@ def check_table(chip: Chip, table: EnergyTable) -> None:
     faults = []
     if table.node_nm != chip.technology.node_nm:
         faults.append(
-            f"energy table {table.name!r} is of {table.node_nm} nm, chip {chip.name!r} of "
+            f"energy table {table.label} is of {table.node_nm} nm, chip {chip.name!r} of "
             f"{chip.technology.node_nm} nm; nodes are never mixed without scaling"
         )
     if chip.dram.type not in table.dram:
         faults.append(
-            f"dram.type = {chip.dram.type!r}: not in table {table.name!r}; {nearest(chip.dram.type, table.dram)}"
+            f"dram.type = {chip.dram.type!r}: not in table {table.label}; {nearest(chip.dram.type, table.dram)}"
         )
     if faults:
         raise UserError("; ".join(faults))

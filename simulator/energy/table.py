@@ -132,6 +132,7 @@ class EnergyTable(Part):
 
     actions: prices of whole actions by their keys, in pJ, in place of what they are composed of.
     scaled: how the table came from another one, or None.  sha256: of the file's text, and of the base's.
+    file: that it was read from, "" of a shipped one.
     """
 
     name: str
@@ -145,6 +146,12 @@ class EnergyTable(Part):
     actions: dict[str, Entry] = Field(default_factory=dict)
     scaled: Scaled | None = None
     sha256: str = ""
+    file: str = ""
+
+    @property
+    def label(self) -> str:
+        """What messages call it: its name, which several may have, and its file."""
+        return repr(self.name) + (f" ({self.file})" if self.file else "")
 
     def entries(self) -> dict[str, Entry]:
         """Every entry by its dotted key, in the file's order."""
