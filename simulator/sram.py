@@ -121,7 +121,7 @@ def extrapolated_macros(memories: Mapping[str, tuple[Macro, MacroCost]]) -> list
     return [name for name, (_, cost) in memories.items() if cost.extrapolated]
 
 
-def check_access_times(chip: Chip, memories: dict[str, tuple[Macro, MacroCost]] | None = None) -> None:
+def check_access_times(chip: Chip, memories: Mapping[str, tuple[Macro, MacroCost]] | None = None) -> None:
     """Raise UserError for every SRAM that cannot answer within a clock period.
 
     memories: the chip's, where they are not `macro_costs`'.

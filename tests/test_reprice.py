@@ -10,7 +10,7 @@ import pytest
 from sparsespike.analysis.reprice_view import show_repriced
 from sparsespike.simulator import engine
 from sparsespike.simulator.activity import Action
-from sparsespike.simulator.energy import load_energy_table, price
+from sparsespike.simulator.energy import load_energy_table, price, pricer
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.hardware import Chip, load_chip
 from sparsespike.simulator.report import Report, chip_sha256, simulate
@@ -75,6 +75,29 @@ def test_the_formula_by_hand_and_its_distance_by_component(plain: Plain) -> None
     assert formula.energy.dram_share == 0.0 < full.energy.dram_share
     assert full.energy.total[1] > 2 * formula.energy.total[1]
     assert full.energy.by_component()["lanes"] < formula.energy.by_component()["lanes"]  # floats for 28-bit sums
+
+
+def test_prices_of_chip_and_table_are_kept_but_tables_are_never_confused(
+    plain: Plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two tables of one name and hash, as `model_copy` makes them; amounts are made once, whatever the prices are."""
+    made = []
+    recipes = pricer.action_recipes
+    monkeypatch.setattr(pricer, "action_recipes", lambda *arguments: made.append(1) or recipes(*arguments))
+    pricer._amounts.cache_clear()
+    run, base = saved_run(plain), load_energy_table("cmos45")
+    adds = sum(layer["counts"]["add"] for layer in plain["layers"])
+    entry, totals = base.primitives.add_bit, []
+    for step in range(20):
+        changed = entry.model_copy(update={"value": entry.value + 1e-5 * step})
+        table = base.model_copy(update={"primitives": base.primitives.model_copy(update={"add_bit": changed})})
+        one, again = (reprice(run, [table])[0].energy for _ in range(2))
+        assert one.prices is again.prices
+        totals.append(one.by_component()["lanes"] - step * 1e-5 * adds * run.chip.core.accumulator_bits)
+    macs = sum(layer["counts"]["multiply_add"] for layer in plain["layers"])
+    drift = 19 * 1e-5 * macs * run.chip.core.accumulator_bits  # the additions of multiply-accumulates
+    assert totals[-1] - totals[0] == pytest.approx(drift, rel=1e-6)
+    assert len(made) == 1
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------

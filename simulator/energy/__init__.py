@@ -9,7 +9,7 @@ pricer.py   counts x prices             cost.py      the result, by layer, compo
 from .actions import COMPONENT_OF, SCALE_BITS
 from .cost import COMPONENTS, Energy, Prices
 from .load import energy_names, load_energy_table, load_energy_tables, table_of_node
-from .pricer import Pricer, action_prices, check_table, find_prices, memories_of, price
+from .pricer import Pricer, action_prices, built_memories, check_table, find_prices, memories_of, price
 from .standing import STANDING, Logic, logic_of
 from .table import DramType, EnergyTable, Entry, Geometry, Leakage, Primitives, Scaled, Sram
 
@@ -31,6 +31,7 @@ __all__ = [
     "Scaled",
     "Sram",
     "action_prices",
+    "built_memories",
     "check_table",
     "energy_names",
     "find_prices",

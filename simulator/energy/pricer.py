@@ -1,6 +1,8 @@
 """Prices of a chip in a technology, once; then counts times prices and cycles times what stands, for many runs."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from .cost import COMPONENTS, MOVING, Energy, Floats, Prices
 from .recipe import Recipe, of
 from .scaling import delay_factor
 from .standing import LEAKING, STANDING, standing_recipes
-from .table import EnergyTable
+from .table import EnergyTable, Scaled
 
 # actions gathered by component: their order, and where each component of MOVING begins in it
 ORDER = np.array(sorted(Action, key=lambda action: MOVING.index(COMPONENT_OF[action])))
@@ -43,42 +45,43 @@ def check_table(chip: Chip, table: EnergyTable) -> None:
 def memories_of(chip: Chip, table: EnergyTable) -> dict[str, tuple[Macro, MacroCost]]:
     """Macro name -> (the macro, the nominal cost of one) as this table builds them.
 
-    `sram.macro_costs` at the table's node, or at `sram_from_node_nm` times the method's factors for delay and area;
-    energy and leakage times the table's `sram.access` and `sram.leakage`, which hold the method's where it scales.
-    Raises UserError as `macro_costs` does.
+    `built_memories`, with energy and leakage times the table's `sram.access` and `sram.leakage`, which hold the
+    method's factors where it scales. Raises UserError as `macro_costs` does.
     """
-    found, origin, scaled = _cacti(chip, table), _macro_node(table), table.scaled
-    access, leakage, delay, area = table.sram.access.value, table.sram.leakage.value, 1.0, 1.0
-    if scaled is not None and origin != table.node_nm:
-        volts = scaled.voltage_v
-        delay = delay_factor((origin, volts), (table.node_nm, volts), scaled.family)
-        area = area_factor(origin, table.node_nm)
+    access, leakage = table.sram.access.value, table.sram.leakage.value
     return {
         name: (
             macro,
             replace(
-                cost,
-                read_pj=cost.read_pj * access,
-                write_pj=cost.write_pj * access,
-                leak_mw=cost.leak_mw * leakage,
-                access_ns=cost.access_ns * delay,
-                area_mm2=cost.area_mm2 * area,
+                cost, read_pj=cost.read_pj * access, write_pj=cost.write_pj * access, leak_mw=cost.leak_mw * leakage
             ),
         )
-        for name, (macro, cost) in found.items()
+        for name, (macro, cost) in built_memories(chip, table.scaled).items()
     }
 
 
-def _cacti(chip: Chip, table: EnergyTable) -> dict[str, tuple[Macro, MacroCost]]:
-    """CACTI's figures at the node that the table takes macros from."""
-    origin = _macro_node(table)
-    return macro_costs(chip if origin == table.node_nm else chip.replace({"technology.node_nm": origin}))
+@lru_cache(maxsize=256)
+def built_memories(chip: Chip, scaled: Scaled | None) -> Mapping[str, tuple[Macro, MacroCost]]:
+    """Macro name -> (the macro, CACTI's cost of one): at the chip's node, or at `sram_from_node_nm`.
+
+    From there access time and area are taken to the chip's node by the method; energy and leakage are CACTI's.
+    Raises UserError as `macro_costs` does.
+    """
+    origin, node = _macro_node(chip, scaled), chip.technology.node_nm
+    if scaled is None or origin == node:
+        return macro_costs(chip)
+    volts, area = scaled.voltage_v, area_factor(origin, node)
+    delay = delay_factor((origin, volts), (node, volts), scaled.family)
+    return {
+        name: (macro, replace(cost, access_ns=cost.access_ns * delay, area_mm2=cost.area_mm2 * area))
+        for name, (macro, cost) in macro_costs(chip.replace({"technology.node_nm": origin})).items()
+    }
 
 
-def _macro_node(table: EnergyTable) -> int:
-    """CACTI's node that the table takes macros from."""
-    origin = table.scaled.sram_from_node_nm if table.scaled else None
-    return table.node_nm if origin is None else origin
+def _macro_node(chip: Chip, scaled: Scaled | None) -> int:
+    """CACTI's node that macros are taken from."""
+    origin = scaled.sram_from_node_nm if scaled else None
+    return chip.technology.node_nm if origin is None else origin
 
 
 def find_prices(chip: Chip, table: EnergyTable) -> Prices:
@@ -87,15 +90,8 @@ def find_prices(chip: Chip, table: EnergyTable) -> Prices:
     Raises UserError as `check_table` does, and for a memory or a node that CACTI's table does not reach.
     """
     check_table(chip, table)
-    found = _cacti(chip, table)
-    actions = action_recipes(chip, {name: cost for name, (_, cost) in found.items()})
-    actions |= {Action[key.upper()]: of(f"actions.{key}") for key in table.actions}
-    macros_mw = sum(macro.count * cost.leak_mw for macro, cost in found.values())
-    cell_nw = cell_leakage_nw(_macro_node(table), chip.technology.sram_device)
-    standing = standing_recipes(chip, macros_mw, cell_nw)
     keys, kinds, bands = _entries(table)
-    per_action = _matrix([actions[action] for action in Action], keys)
-    per_cycle = _matrix([standing[name] for name in STANDING], keys)
+    per_action, per_cycle = _amounts(chip, table.scaled, tuple(table.actions), keys)
     return Prices(
         keys=keys,
         kinds=kinds,
@@ -107,27 +103,52 @@ def find_prices(chip: Chip, table: EnergyTable) -> Prices:
     )
 
 
+@lru_cache(maxsize=256)
+def _amounts(
+    chip: Chip, scaled: Scaled | None, actions: tuple[str, ...], keys: tuple[str, ...]
+) -> tuple[Floats, Floats]:
+    """How often each entry is in each action and in each part of a cycle: no price has a part in it.
+
+    actions: those that the table prices whole.  float64[Action, keys], float64[STANDING, keys], neither to be written.
+    """
+    found = built_memories(chip, scaled)
+    recipes = action_recipes(chip, {name: cost for name, (_, cost) in found.items()})
+    recipes |= {Action[key.upper()]: of(f"actions.{key}") for key in actions}
+    macros_mw = sum(macro.count * cost.leak_mw for macro, cost in found.values())
+    cell_nw = cell_leakage_nw(_macro_node(chip, scaled), chip.technology.sram_device)
+    standing = standing_recipes(chip, macros_mw, cell_nw)
+    per_action = _matrix([recipes[action] for action in Action], keys)
+    per_cycle = _matrix([standing[name] for name in STANDING], keys)
+    return per_action, per_cycle
+
+
 def _entries(table: EnergyTable) -> tuple[tuple[str, ...], tuple[Kind, ...], Floats]:
     """Keys, kinds and bands of everything that a recipe names: the table's entries, and products of two of them."""
     entries = table.entries()
     kinds: dict[str, Kind] = {key: entry.kind for key, entry in entries.items()}
-    bands = {key: entry.band for key, entry in entries.items()}
+    bands = {key: (entry.low, entry.value, entry.high) for key, entry in entries.items()}
     for product in PRODUCTS:
         one, other = product.split(" x ")
         kinds[product] = max(kinds[one], kinds[other], key=KINDS.index)
-        bands[product] = bands[one] * bands[other]
-    return tuple(bands), tuple(kinds.values()), np.stack(list(bands.values()))
+        (low, nominal, high), factor = bands[one], bands[other]
+        bands[product] = (low * factor[0], nominal * factor[1], high * factor[2])
+    return tuple(bands), tuple(kinds.values()), np.array(list(bands.values()))
 
 
 def _matrix(recipes: list[Recipe], keys: tuple[str, ...]) -> Floats:
     """float64[recipes, keys]: how often each entry is in each recipe."""
-    return np.array([[recipe.parts.get(key, 0.0) for key in keys] for recipe in recipes])
+    matrix = np.array([[recipe.parts.get(key, 0.0) for key in keys] for recipe in recipes], order="F")
+    matrix.setflags(write=False)
+    return matrix
 
 
 def _priced(amounts: Floats, bands: Floats) -> Floats:
-    """float64[recipes, 3] in pJ. No matrix product: sums are added in one order on every machine."""
-    prices: Floats = (amounts[:, :, None] * bands).sum(axis=1)
-    return prices
+    """float64[recipes, 3] in pJ. No matrix product: sums are added in one order on every machine.
+
+    Recipes come last in what is computed, so that the innermost loop is long and without gaps.
+    """
+    prices: Floats = (amounts.T * np.ascontiguousarray(bands.T)[:, :, None]).sum(axis=1)
+    return prices.T
 
 
 class Pricer:
