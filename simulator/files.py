@@ -64,11 +64,11 @@ def write_json(path: str | Path, data: Any) -> None:
 def parse_json(text: str, where: str | Path) -> Any:
     """What a JSON text holds. Raises UserError, with `where` in front, where it is none.
 
-    Also where an object names a key twice, of which readers would believe one or the other, and for numbers that
-    JSON has not (NaN, Infinity).
+    Also where an object names a key twice, of which readers would believe one or the other. Numbers that JSON has not
+    (NaN, Infinity) are let through, so that who knows the key can refuse them by it.
     """
     try:
-        return json.loads(text, object_pairs_hook=_each_once, parse_constant=_no_number)
+        return json.loads(text, object_pairs_hook=_each_once)
     except RecursionError:
         raise UserError(f"{where}: not JSON: nested too deeply") from None
     except ValueError as error:  # also a number of thousands of digits
@@ -86,10 +86,6 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"{twice!r} stands twice in an object")
     return found
-
-
-def _no_number(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
 
 
 def parse_toml(text: str, where: str | Path) -> dict[str, Any]:

@@ -58,11 +58,12 @@ def saved_run(report: Mapping[str, Any]) -> SavedRun:
     own sums, or the chip is none that this version knows: an older report, or a damaged one.
     """
     faults = list(_faults(report))
-    chip = None
+    said, chip = report["provenance"].get("chip", {}), None
     try:
-        chip = Chip.model_validate(report["provenance"].get("chip", {}))
+        chip = Chip.model_validate(said)
     except ValidationError as error:
-        faults += [f"provenance.chip.{fault}" for fault in sentences(error, chip_keys())]
+        inside = isinstance(said, dict)
+        faults += [f"provenance.chip{'.' if inside else ' = '}{fault}" for fault in sentences(error, chip_keys())]
     else:
         if report["provenance"].get("chip_sha256") != chip_sha256(chip):
             faults.append("provenance.chip: is not the chip that provenance.chip_sha256 is of")
@@ -97,9 +98,13 @@ def _faults(report: Mapping[str, Any]) -> Iterable[str]:
         total, parts = report["counts"].get(key), sum(layer["counts"].get(key, 0) for layer in layers)
         if total != parts:
             yield f"counts.{key} = {total}: its layers add up to {parts}"
+        elif parts > MOST:
+            yield f"counts.{key} = {total}: beyond {MOST}"
     cycles = sum(layer["cycles"] for layer in layers)
     if report["cycles"] != cycles:
         yield f"cycles = {report['cycles']}: its layers add up to {cycles}"
+    elif cycles > MOST:
+        yield f"cycles = {cycles}: beyond {MOST}"
 
 
 def reprice(run: SavedRun, tables: Sequence[EnergyTable]) -> list[Repriced]:
