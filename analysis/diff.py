@@ -237,6 +237,7 @@ def _headline(a: Report, b: Report, per_a: int, per_b: int) -> tuple[Figure, ...
         yield "energy_pj", "pJ", Fraction(energy["total"]) / images
         yield "energy_low_pj", "pJ", Fraction(energy["low"]) / images
         yield "energy_high_pj", "pJ", Fraction(energy["high"]) / images
+        yield "energy_assumed_share", "share", Fraction(energy.get("assumed_share", 0.0))
         dram = traffic.get("dram_read", 0) + traffic.get("dram_write", 0)
         yield "dram_bytes", "bytes", Fraction(dram, images)
         yield "sram_bytes", "bytes", Fraction(report["sram_bytes"], images)

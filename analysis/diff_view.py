@@ -9,6 +9,7 @@ from ..simulator.report_file import load_report
 from .console import show
 from .diff import Change, Diff, Figure, Movement, diff_reports, summed
 from .tables import Table, percent, si
+from .views import assumed_note
 
 TITLES = {
     "cycles_by_layer": "Layers by cycles",
@@ -97,7 +98,9 @@ def headline_table(diff: Diff) -> Table:
             one = f"{one} ({_number(low.a, 'pJ')} to {_number(high.a, 'pJ')})"
             two = f"{two} ({_number(low.b, 'pJ')} to {_number(high.b, 'pJ')})"
         rows.append((title, one, two, _signed(figure.difference, figure.unit), _relative(figure)))
-    return Table("What came of it", ("", "A", "B", "difference", "of A"), tuple(rows))
+    shares = figures["energy_assumed_share"]
+    note = assumed_note({"A": float(shares.a or 0), "B": float(shares.b or 0)})
+    return Table("What came of it", ("", "A", "B", "difference", "of A"), tuple(rows), note)
 
 
 def movers_table(diff: Diff, movement: Movement, top: int) -> Table:

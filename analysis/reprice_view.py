@@ -66,7 +66,7 @@ def _unlike(saved: Mapping[str, Any], one: Repriced) -> str:
     if one.table.sha256 != saved["provenance"].get("energy_table_sha256") or isclose(total, now, rel_tol=1e-9):
         return ""
     return (
-        f"this very table priced the report, which says {_joules(total, saved['images'])} an image, but its counts give "
+        f"this very table priced the report, which says {_joules(total, saved['images'])} an image; its counts give "
         f"{_joules(now, saved['images'])}: it was changed, or made by another version of this program"
     )
 

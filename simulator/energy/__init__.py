@@ -7,7 +7,7 @@ pricer.py   counts x prices             cost.py      the result, by layer, compo
 """
 
 from .actions import COMPONENT_OF, SCALE_BITS
-from .cost import COMPONENTS, Energy, Prices
+from .cost import COMPONENTS, MUCH, Energy, Prices
 from .load import energy_names, load_energy_table, load_energy_tables, table_of_node
 from .pricer import Pricer, action_prices, built_memories, check_table, find_prices, memories_of, price
 from .standing import STANDING, Logic, logic_of
@@ -16,6 +16,7 @@ from .table import DramType, EnergyTable, Entry, Geometry, Leakage, Primitives, 
 __all__ = [
     "COMPONENTS",
     "COMPONENT_OF",
+    "MUCH",
     "SCALE_BITS",
     "STANDING",
     "DramType",
