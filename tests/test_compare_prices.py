@@ -28,5 +28,5 @@ def test_runs_are_priced_with_the_table_of_the_chip_s_node_or_the_one_that_is_na
     assert f"table {table};" in note
     assert found.rows[0].assumed_share == share
     assert (f"Of the energy {100 * share:.1f} % rests on assumed prices." in note) == (share > 0.1)
-    assert ("assumed" in note) == (table != "formula45")
+    assert ("assumed" in note) == (share > 0.1) == ((hardware, table) == ("edge", "cmos45"))
     assert found.command.endswith(f"--hardware {hardware}" + ("" if energy is None else f" --energy {energy}"))
