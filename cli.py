@@ -210,7 +210,7 @@ def diff(
     run_diff(a, b, top=top, json_out=json)
 
 
-# The options of `compare`: the fields of recipes.CompareRequest.
+# The options of `compare`: the fields of analysis.compare.request.CompareRequest.
 COMPARE_OPTIONS: Options = {
     "tickets": (
         Annotated[list[str], typer.Argument(metavar="TICKET...", help="Ticket files or names of shipped ones.")],
@@ -220,6 +220,7 @@ COMPARE_OPTIONS: Options = {
     "images": (Images, 32),
     "hardware": (Hardware, "mesh16"),
     "baseline": (Baseline, None),
+    "energy": (Energy, None),
     "data_folder": (DataFolder, None),
     "out": (
         Annotated[Path | None, typer.Option(metavar="DIR", help="Tables, figures, results.json and all reports.")],
@@ -239,7 +240,8 @@ def _compare(**options: Any) -> None:
 
     Example: sparsespike compare out/*/round_*.safetensors --data digits --images 32 --hardware mesh16 --out out/table
     """
-    from .recipes import CompareRequest, compare
+    from .analysis.compare.request import CompareRequest
+    from .recipes import compare
 
     compare(CompareRequest(**options))
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +10,8 @@ from joblib import Parallel, delayed, parallel_config
 
 from .analysis.compare.counted import attention_accumulates, loaded_once
 from .analysis.compare.folder import begin_folder, write_folder
-from .analysis.compare.rows import (
-    SCHEMA_VERSION,
-    WIDE_FLITS,
-    Results,
-    TicketFacts,
-    load_results,
-    make_row,
-    short_names,
-)
+from .analysis.compare.request import CompareRequest
+from .analysis.compare.rows import SCHEMA_VERSION, Results, TicketFacts, load_results, make_row, short_names
 from .analysis.compare.table import full_table
 from .analysis.console import progress, show
 from .analysis.explore.point import program_version
@@ -26,13 +19,12 @@ from .analysis.explore.results import front_table, read_rows
 from .analysis.explore.store import remove_outdated
 from .analysis.gallery import Gallery, write_demo
 from .analysis.inspection import NEURONS, provenance_view, trace_table
-from .analysis.parallel import check_jobs
 from .analysis.reprice_view import reprice_tables
 from .analysis.run_cache import Task, code_digest, run_tasks
 from .analysis.tables import Table, percent_pruned, si
 from .analysis.views import summary_table, verified_line
 from .explorations import sweep_rows
-from .simulator.energy import load_energy_table
+from .simulator.energy import EnergyTable, table_of_node
 from .simulator.errors import UserError
 from .simulator.files import write_text
 from .simulator.hardware import Chip, load_chip
@@ -54,7 +46,6 @@ ABLATION = {
     "digits": "both",
 }
 ABLATION_CHIP = "mesh16"
-ENERGY_TABLE = "cmos45"  # of comparisons
 FORMULA_TABLE = "formula45"  # what the field calculates with
 
 
@@ -82,7 +73,7 @@ def demo(out: str | Path) -> None:
         tables={
             "chips": summary_table(chips, "The sparse ticket on three chips"),
             "ablation": summary_table(ablation, f"What pruning saves on {ABLATION_CHIP}", "ticket"),
-            **reprice_tables(found["digits", ABLATION_CHIP], (ENERGY_TABLE, FORMULA_TABLE)),
+            **reprice_tables(found["digits", ABLATION_CHIP], (_shipped_table(ABLATION_CHIP), FORMULA_TABLE)),
             "front": front_table(swept, "latency,energy,area"),
         },
         sweep=swept,
@@ -93,6 +84,11 @@ def demo(out: str | Path) -> None:
     with progress("figures"):
         page = write_demo(gallery, out)
     show(f"page: {page}")
+
+
+def _shipped_table(chip: str) -> str:
+    """The name of the energy table that a run on a shipped chip is priced with."""
+    return table_of_node(load_chip(chip).technology.node_nm).name
 
 
 def _run_all(runs: Sequence[tuple[Trace, str]]) -> list["Report"]:
@@ -122,61 +118,17 @@ _DEMO_README = """What `sparsespike demo` leaves here:
 """
 
 
-@dataclass(frozen=True)
-class CompareRequest:
-    """A comparison that is asked for.
-
-    tickets: files, official checkpoints among them, or names of shipped ones.
-    images: simulated, from the first of the test split.
-    baseline: each ticket once more on the chip with everything off (`hardware.BASELINES`).
-    data_folder: where the data set's files lie, as `model.data.load_data` takes it.
-    out: folder for tables, results.json, figures and every run's report; runs that are there are not run again.
-    jobs: worker processes, -1 for one per processor.
-    """
-
-    tickets: Sequence[str]
-    data: str = "digits"
-    images: int = 32
-    hardware: str | Path = "mesh16"
-    baseline: str | None = None
-    data_folder: str | Path | None = None
-    out: str | Path | None = None
-    jobs: int = -1
-
-    def __post_init__(self) -> None:
-        """Raise UserError for a number of worker processes that means nothing."""
-        check_jobs(self.jobs)
-
-    def chips(self, neuron: str = "lif") -> dict[str, Chip]:
-        """Variant -> chip, "" for the chip itself. Raises UserError as `load_chip` and `Chip.baseline` do.
-
-        ANNs (neuron `relu`) also run where each of their 8-bit activations is one flit, if the chip's flits hold less.
-        """
-        chip = load_chip(self.hardware)
-        chips = {"": chip}
-        if neuron == "relu" and chip.mesh.value_bits < 8:
-            chips[WIDE_FLITS] = chip.replace({"mesh.value_bits": 8, "name": f"{chip.name}, {WIDE_FLITS}"})
-        if self.baseline is not None:
-            chips[f"{self.baseline} baseline"] = chip.baseline(self.baseline)
-        return chips
-
-    def command(self, chip: Chip) -> str:
-        """The command line without its tickets and folders."""
-        baseline = "" if self.baseline is None else f" --baseline {self.baseline}"
-        asked = f"--data {self.data} --images {self.images} --hardware {chip.name}"
-        return f"sparsespike compare TICKET... {asked}{baseline}"
-
-
 def compare(request: CompareRequest) -> Results:
     """Run every ticket on the chip, print the table, and write tables and figures where asked.
 
-    Raises UserError for an unknown chip, data set or ticket, a ticket of another data set, more images than there are,
-    a folder that cannot be written, and what does not fit the chip; all but the last before anything is simulated.
+    Raises UserError for an unknown chip, data set or ticket, prices that the chip cannot be built with, a ticket of
+    another data set, more images than there are, a folder that cannot be written, and what does not fit the chip; all
+    but the last before anything is simulated, and all but the last two before the folder is made.
     """
     from .model.counting import ACCUMULATE_PJ, MAC_PJ
     from .model.data import load_data
 
-    chips = request.chips()
+    table, chips = request.prices, request.chips()
     dataset = load_data(request.data, request.data_folder)
     tickets, test = _read_tickets(request, dataset), dataset.test
     if not 1 <= request.images <= len(test.labels):
@@ -189,11 +141,11 @@ def compare(request: CompareRequest) -> Results:
         images=request.images,
         test_images=len(test.labels),
         chip=chips[""].name,
-        energy_table=ENERGY_TABLE,
+        energy_table=table.name,
         mac_pj=MAC_PJ,
         operation_pj=ACCUMULATE_PJ,
         program=f"{program_version()}.{code_digest('sparsespike.model')}",
-        command=request.command(chips[""]),
+        command=request.command(),
         rows=(),
     )
     results = _with_rows(results, request, tickets, test, folder)
@@ -215,16 +167,16 @@ def _with_rows(
     """Run what is not in the folder yet: each ticket on each chip, and accuracies that no ticket records."""
     from .model.counting import formula_energy_pj
 
-    table = load_energy_table(ENERGY_TABLE).sha256
+    table = request.prices
     seen, whole = _digest(test, request.images), _digest(test, len(test.labels))
     data = (request.data, request.data_folder)
     tasks: list[Task] = []
     runs = [(path, *run) for path, facts in tickets.items() for run in request.chips(facts.neuron).items()]
     for path, _, chip in runs:
         checksum = tickets[path].sha256
-        depends_on = [SCHEMA_VERSION, results.program, checksum, seen, chip.model_dump(mode="json"), table]
+        depends_on = [SCHEMA_VERSION, results.program, checksum, seen, chip.model_dump(mode="json"), table.sha256]
         name = f"{checksum[:12]}-{chip.name}".replace(", ", "-").replace(" ", "-")
-        tasks.append(Task(name, depends_on, _simulated, (path, *data, request.images, chip)))
+        tasks.append(Task(name, depends_on, _simulated, (path, *data, request.images, chip, table)))
     unknown = {path: facts for path, facts in tickets.items() if facts.accuracy_integer is None}
     for path, facts in unknown.items():
         depends_on = [results.program, facts.sha256, whole]
@@ -242,13 +194,15 @@ def _with_rows(
     return replace(results, rows=tuple(rows))
 
 
-def _simulated(path: Path, data: str, data_folder: str | Path | None, images: int, chip: Chip) -> Mapping[str, Any]:
+def _simulated(
+    path: Path, data: str, data_folder: str | Path | None, images: int, chip: Chip, table: EnergyTable
+) -> Mapping[str, Any]:
     """The report of a ticket on a chip, and what is counted beside it; runs in worker processes."""
     from .model.export import trace_dataset
 
     try:
         trace = trace_dataset(path, data, images, data_folder)
-        report = simulate(trace, chip, ENERGY_TABLE).to_json()
+        report = simulate(trace, chip, table).to_json()
         beside = (attention_accumulates, loaded_once)
         return report | {"comparison": {count.__name__: count(trace, chip) for count in beside}}
     except UserError as error:

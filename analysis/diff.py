@@ -13,7 +13,7 @@ from ..simulator.errors import UserError
 from ..simulator.hardware import NAMES, ORIGIN
 from .views import Report, images_of, layers_of
 
-SCHEMA_VERSION = 1  # of `Diff.to_json`
+KIND, SCHEMA_VERSION = "diff", 1  # of `Diff.to_json`
 ABSENT = "absent"  # a key that one of the reports does not have
 
 Name = tuple[str, ...]  # ("fc1",), or ("fc1", "control") for a layer's share of a cause
@@ -138,6 +138,7 @@ class Diff:
     def to_json(self) -> dict[str, Any]:
         """All of it as plain data, no part left out; integers stay integers."""
         return {
+            "kind": KIND,
             "schema_version": SCHEMA_VERSION,
             "reports": list(self.names),
             "images": list(self.images),
@@ -236,6 +237,7 @@ def _headline(a: Report, b: Report, per_a: int, per_b: int) -> tuple[Figure, ...
         yield "energy_pj", "pJ", Fraction(energy["total"]) / images
         yield "energy_low_pj", "pJ", Fraction(energy["low"]) / images
         yield "energy_high_pj", "pJ", Fraction(energy["high"]) / images
+        yield "energy_assumed_share", "share", Fraction(energy.get("assumed_share", 0.0))
         dram = traffic.get("dram_read", 0) + traffic.get("dram_write", 0)
         yield "dram_bytes", "bytes", Fraction(dram, images)
         yield "sram_bytes", "bytes", Fraction(report["sram_bytes"], images)

@@ -1,15 +1,15 @@
 """`sparsespike diff`: two reports on the terminal, what was changed first, then what it moved, the largest first."""
 
-import json
 from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
 
-from ..simulator.files import write_text
+from ..simulator.files import write_json
 from ..simulator.report_file import load_report
 from .console import show
 from .diff import Change, Diff, Figure, Movement, diff_reports, summed
 from .tables import Table, percent, si
+from .views import assumed_note
 
 TITLES = {
     "cycles_by_layer": "Layers by cycles",
@@ -41,7 +41,7 @@ def run_diff(a: str | Path, b: str | Path, *, top: int, json_out: str | Path | N
     """Load two reports, print what moved, and write all of it where asked. Raises UserError as its parts do."""
     diff = diff_reports(load_report(a), load_report(b), (str(a), str(b)))
     if json_out is not None:
-        write_text(json_out, json.dumps(diff.to_json(), indent=1) + "\n")
+        write_json(json_out, diff.to_json())
     show(*diff_parts(diff, top))
 
 
@@ -98,7 +98,9 @@ def headline_table(diff: Diff) -> Table:
             one = f"{one} ({_number(low.a, 'pJ')} to {_number(high.a, 'pJ')})"
             two = f"{two} ({_number(low.b, 'pJ')} to {_number(high.b, 'pJ')})"
         rows.append((title, one, two, _signed(figure.difference, figure.unit), _relative(figure)))
-    return Table("What came of it", ("", "A", "B", "difference", "of A"), tuple(rows))
+    shares = figures["energy_assumed_share"]
+    note = assumed_note({"A": float(shares.a or 0), "B": float(shares.b or 0)})
+    return Table("What came of it", ("", "A", "B", "difference", "of A"), tuple(rows), note)
 
 
 def movers_table(diff: Diff, movement: Movement, top: int) -> Table:

@@ -1,6 +1,5 @@
 """The demo's pictures, tables and page, from its reports; `make figures` takes the README's from the same folder."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ..simulator.files import write_text
+from ..simulator.files import write_json
 from ..simulator.trace import Select, Trace
 from .explore.figures import effects_figure, scatter_figure
 from .explore.store import Row
@@ -49,7 +48,7 @@ CAPTIONS = {
 def write_demo(gallery: Gallery, out: Path) -> Path:
     """Write figures (PNG and SVG), tables.json and report.html; returns the page's path."""
     tables = {name: table.to_json() for name, table in gallery.tables.items()}
-    write_text(out / TABLES_FILE, json.dumps(tables, indent=1) + "\n")
+    write_json(out / TABLES_FILE, tables)
     with styled():
         pictures = {
             name: Picture(save(figure, out / "figures", name), CAPTIONS[name])

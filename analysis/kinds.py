@@ -35,7 +35,7 @@ def kind_of(path: str | Path) -> Kind:
                 kind: Any = named[1].decode()
             else:
                 kind = _container_kind(start, file)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         kind = None
     if kind == "ticket" or kind == "trace" or kind == "comparison":
         return kind

@@ -1,9 +1,8 @@
 """`sparsespike peers`: published accelerators' models on one trace, side by side and by layer."""
 
-import json
 from pathlib import Path
 
-from ..simulator.files import write_text
+from ..simulator.files import write_json
 from ..simulator.peers import PEERS, PeersReport, run_peers
 from ..simulator.peers.report import NO_ATTENTION
 from ..simulator.trace import load_trace
@@ -16,7 +15,7 @@ def show_peers(trace: str | Path, *, images: int | None = None, json_out: str | 
     with progress(f"peers on {Path(trace).stem}") as step:
         report = run_peers(load_trace(trace), images, step)
     if json_out is not None:
-        write_text(json_out, json.dumps(report.to_json(), indent=1) + "\n")
+        write_json(json_out, report.to_json())
     show(
         peers_table(report, Path(trace).name),
         cycles_table(report),

@@ -4,7 +4,6 @@ A block is `<!-- figures:NAME -->` … `<!-- /figures:NAME -->`, NAME a table or
     python -m sparsespike.analysis.readme out/demo README.md
 """
 
-import json
 import re
 import shutil
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..simulator.errors import UserError, nearest
-from ..simulator.files import write_text, write_whole
+from ..simulator.files import read_json, write_text, write_whole
 from .gallery import CAPTIONS, TABLES_FILE
 from .tables import Table
 
@@ -28,9 +27,9 @@ def fill(readme: str | Path, demo: str | Path) -> list[str]:
     readme, demo = Path(readme), Path(demo)
     try:
         text = readme.read_text("utf-8")
-        tables = {name: Table.from_json(data) for name, data in json.loads((demo / TABLES_FILE).read_text()).items()}
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    tables = {name: Table.from_json(data) for name, data in read_json(demo / TABLES_FILE, "table").items()}
     names = block_names(text, KIND)
     for name in names:
         if name not in tables and name not in CAPTIONS:

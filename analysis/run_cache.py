@@ -11,7 +11,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from ..simulator.files import write_text
+from ..simulator.errors import UserError
+from ..simulator.files import read_json, write_json
 from .parallel import Workers, finished
 
 Result = Mapping[str, Any]
@@ -79,15 +80,15 @@ def _compute(folder: Path | None, task: Task) -> tuple[Task, Result]:
     result = task.work(*task.arguments)
     if folder is not None:
         content = {"key": task.key, "content_sha256": _digest(result), **result}
-        write_text(task.file(folder), json.dumps(content, indent=1) + "\n")
+        write_json(task.file(folder), content)
     return task, result
 
 
 def _kept(task: Task, folder: Path) -> Result | None:
     """The result in its file; None where there is none, or what is there is damaged, altered or another's."""
     try:
-        content = json.loads(task.file(folder).read_text("utf-8"))
-    except (OSError, ValueError):
+        content = read_json(task.file(folder), "report")
+    except UserError:
         return None
     if not isinstance(content, dict) or content.pop("key", None) != task.key:
         return None

@@ -8,7 +8,7 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
-from ..simulator.sram_table import COLUMNS, HELD_OUT, TABLE, Macros, Point, macros_of, read_points, technologies
+from ..simulator.sram_table import COLUMNS, HELD_OUT, Macros, Point, macros_of, read_points, technologies
 
 # what the interpolation has to keep at 19 of 20 held-out points of each node and device, as shares of CACTI's figure
 READ_BAR, AREA_BAR = 0.10, 0.15
@@ -56,19 +56,6 @@ def _validation(node: int, device: str, points: tuple[Point, ...], macros: Macro
     errors = [macros.cost(point.size_kib, point.width_bits) / point.cost - 1 for point in points]
     on_curve = np.array([point.width_bits in macros.widths for point in points], np.bool_)
     return Validation(node, device, points, on_curve, np.reshape(errors, (-1, len(COLUMNS))))
-
-
-def shared_points() -> set[tuple[int, str, int, float]]:
-    """Points that stand in the table and in the held-out file: there must be none."""
-
-    def keys(file: str) -> set[tuple[int, str, int, float]]:
-        return {
-            (node, device, point.width_bits, point.size_kib)
-            for node, device in technologies()
-            for point in read_points(file, node, device)
-        }
-
-    return keys(TABLE) & keys(HELD_OUT)
 
 
 def published() -> list[Published]:

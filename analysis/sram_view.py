@@ -18,7 +18,7 @@ from ..simulator.energy import memories_of, table_of_node
 from ..simulator.errors import UserError, nearest
 from ..simulator.files import write_text
 from ..simulator.hardware import Chip, chip_text, load_chip
-from ..simulator.sram import Macro, MacroCost, sram_cost
+from ..simulator.sram import CELL_KIB, CELL_WIDTH, Macro, MacroCost, cell_leakage_nw, macro_costs, sram_cost
 from ..simulator.sram_table import COLUMNS, HELD_OUT, macros_of, read_points, technologies
 from .console import show
 from .figures import sram_interpolation
@@ -80,6 +80,23 @@ def held_out_table(on_curve: bool = True) -> Table:
     return Table(title, columns, tuple(rows), note)
 
 
+def leakage_table() -> Table:
+    """What a bit of SRAM leaks by node and transistor type, and how many times as much one type leaks as another."""
+    devices = ("hp", "lop", "lstp")
+    rows = []
+    for node in sorted({node for node, _ in technologies()}, reverse=True):
+        leak = {device: cell_leakage_nw(node, device) for device in devices}
+        of_45 = leak["lop"] / cell_leakage_nw(45, "lop")
+        cells = (f"{leak[device]:.3g} nW" for device in devices)
+        rows.append((f"{node} nm", *cells, f"{of_45:.2f} x", f"{leak['lop'] / leak['lstp']:.0f} x"))
+    note = (
+        f"CACTI 7, 350 K, subthreshold and gates, per bit of a macro of {CELL_KIB:g} KiB x {CELL_WIDTH} bit with its "
+        "periphery; other macros leak a little more or less."
+    )
+    columns = ("node", *devices, "lop over lop at 45 nm", "lop over lstp")
+    return Table("Leakage of a bit of SRAM", columns, tuple(rows), note)
+
+
 def _three(errors: NDArray[np.float64]) -> str:
     return f"{100 * np.median(errors):.2f} / {_tail(errors)}"
 
@@ -91,10 +108,13 @@ def _tail(errors: NDArray[np.float64]) -> str:
 def chip_tables(source: str | Path) -> tuple[Table, Table]:
     """Every SRAM of a chip, and its area by block.
 
-    At a node that CACTI has not, memories are those of the shipped energy table of that node.
+    At a node that CACTI has not, memories are those of the shipped energy table of that node. Raises UserError as
+    `load_chip`, `table_of_node` and `macro_costs` do.
     """
     chip = load_chip(source)
-    memories = memories_of(chip, table_of_node(chip.technology.node_nm))
+    node = chip.technology.node_nm
+    theirs = node in {known for known, _ in technologies()}
+    memories = macro_costs(chip) if theirs else memories_of(chip, table_of_node(node))
     return macros_table(chip, memories), area_table(area_json(area_mm2(chip, memories)), AREA_SCOPE)
 
 
@@ -129,6 +149,7 @@ def _macro_row(name: str, macro: Macro, cost: MacroCost, period_ns: float) -> tu
 
 TABLES: dict[str, Callable[[], Table]] = {
     "published": published_table,
+    "leakage": leakage_table,
     "held-out": held_out_table,
     "held-out-widths": partial(held_out_table, on_curve=False),
 }

@@ -77,6 +77,11 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "-" if share is None else f"{100 * share:.{digits}f} %"
 
 
+def band(low_pj: float, high_pj: float) -> str:
+    """From the least to the greatest energy that the prices allow."""
+    return f"{si(low_pj * 1e-12, 'J')} to {si(high_pj * 1e-12, 'J')}"
+
+
 def percent_pruned(share: float) -> str:
     """A share of weights that are gone as a percentage with two decimals, wherever one is shown.
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..simulator.energy import MUCH
 from ..simulator.hardware import Chip, chip_names, load_chip
 from ..simulator.origin import CHANGED
-from .tables import Table, kib, percent, si
+from .tables import Table, band, kib, percent, si
 
 Report = Mapping[str, Any]
 
@@ -33,24 +34,25 @@ BOUND_LINE = (
 )
 HOST_UNITS = {"multiply_accumulate": "multiply-accumulates", "elementwise": "elementwise operations"}
 VERIFIED = ("spikes", "neurons", "tokens", "logits")
-SUMMARY_COLUMNS = ("cycles", "latency", "images/s", "energy", "DRAM", "SRAM")
+SUMMARY_COLUMNS = ("cycles", "latency", "images/s", "energy", "band", "DRAM", "SRAM")
 
 
 def summary_cells(report: Report) -> tuple[str, ...]:
     """The cells below `SUMMARY_COLUMNS`."""
-    numbers = per_image(report)
+    numbers, energy, images = per_image(report), report["energy_pj"], images_of(report)
     return (
         ("≥ " if report.get("bound") else "") + f"{numbers['cycles']:,.0f}",
         si(numbers["latency_s"], "s"),
         "-" if report["images_per_s"] is None else f"{report['images_per_s']:,.0f}",
         si(numbers["energy_pj"] * 1e-12, "J"),
+        band(energy["low"] / images, energy["high"] / images),
         kib(numbers["dram_bytes"]),
         kib(numbers["sram_bytes"]),
     )
 
 
 def summary_table(reports: Mapping[str, Report], title: str, first: str = "chip") -> Table:
-    """Runs side by side, per image: cycles, latency, energy, traffic, area and accuracy.
+    """Runs side by side, per image: cycles, latency, energy with its band, traffic, area and accuracy.
 
     `accuracy` is on the images of the run; `test set` is the integer network's on all held-out images, as the ticket
     that was traced records it.
@@ -62,7 +64,15 @@ def summary_table(reports: Mapping[str, Report], title: str, first: str = "chip"
     )
     images = sorted({images_of(report) for report in reports.values()})
     note = f"Per image, mean of {' or '.join(map(str, images))}; accuracy on the same images and on the whole test set."
-    return Table(title, columns, rows, " ".join(filter(None, (note, extrapolated_note(reports)))))
+    assumed = {name: report["energy_pj"].get("assumed_share", 0.0) for name, report in reports.items()}
+    notes = (note, assumed_note(assumed), extrapolated_note(reports))
+    return Table(title, columns, rows, " ".join(filter(None, notes)))
+
+
+def assumed_note(shares: Mapping[str, float]) -> str:
+    """Of shares of energy that rest on assumed prices, by name, those above a tenth in a sentence; "" without any."""
+    said = ", ".join(f"{percent(share)} of {name}'s" for name, share in shares.items() if share > MUCH)
+    return f"Energy that rests on assumed prices: {said}." if said else ""
 
 
 def extrapolated_note(reports: Mapping[str, Report]) -> str:
@@ -197,7 +207,7 @@ def power_line(report: Report) -> str:
     power, events = report["power_w"], report["pj_per_synaptic_event"]
     parts = [] if power["average"] is None else [f"{si(power['average'], 'W')} on average"]
     parts += [f"{si(power['peak'], 'W')} at most", f"energy x delay {si(report['edp_js'], 'J s')} per image"]
-    if events is not None:
+    if events:  # neither a run without any, nor one that cost nothing
         parts.append(f"{events:.3g} pJ per synaptic operation ({report['tops_per_w']:.3g} TOPS/W, real operations)")
     return "power: " + ", ".join(parts)
 

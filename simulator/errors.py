@@ -14,6 +14,8 @@ class UserError(ValueError):
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A hint to append to an error message: the valid name closest to `name`, or all of them where none is close."""
     names = sorted(valid)
+    if not names:
+        return "there are none"
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]!r}?"

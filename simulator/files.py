@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, TOML, and a safetensors container that proves it is undamaged."""
+"""Files that are written whole or not at all, TOML, JSON, and a safetensors container that proves it is undamaged."""
 
 import contextlib
 import hashlib
@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,38 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
     write_whole(path, write)
+
+
+def write_json(path: str | Path, data: Any) -> None:
+    """Write plain data to `path` as JSON, whole or not at all; ValueError for a number that JSON has not (inf, nan)."""
+    write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def parse_json(text: str, where: str | Path) -> Any:
+    """What a JSON text holds. Raises UserError, with `where` in front, where it is none.
+
+    Also where an object names a key twice, of which readers would believe one or the other. Numbers that JSON has not
+    (NaN, Infinity) are let through, so that who knows the key can refuse them by it.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_each_once)
+    except RecursionError:
+        raise UserError(f"{where}: not JSON: nested too deeply") from None
+    except ValueError as error:  # also a number of thousands of digits
+        raise UserError(f"{where}: not JSON, or cut off ({error})") from None
+
+
+def read_json(path: str | Path, kind: str) -> Any:
+    """What a JSON file holds. Raises UserError as `read_text`, and where it is no JSON."""
+    return parse_json(read_text(path, kind), path)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"{twice!r} stands twice in an object")
+    return found
 
 
 def parse_toml(text: str, where: str | Path) -> dict[str, Any]:

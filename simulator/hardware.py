@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from .errors import UserError, nearest
 from .files import parse_toml, read_text
-from .origin import Fidelity, Source, changed_sources, source_faults
+from .origin import Fidelity, Source, changed_sources, named_keys, source_faults
 from .validation import Part, sentences, walk_fields
 
 Count = Annotated[int, Field(ge=1, le=65536)]
@@ -294,12 +294,14 @@ def chip_text(source: str | Path) -> tuple[str, str]:
 def _build(data: Any, where: str, faults: Sequence[str]) -> Chip:
     """Validate; one UserError with every fault: those found before, pydantic's, and those between keys."""
     found = list(faults)
+    numbers = [key for key in chip_keys() if key not in NAMES | PERMISSIONS]
+    about = source_faults(named_keys(data.get("sources")), numbers, [] if data.get("fidelity") is None else numbers)
     try:
         chip = Chip.model_validate(data)
     except ValidationError as error:
-        found += sentences(error, [*chip_keys(), *sorted(ORIGIN)])
+        found += sentences(error, [*chip_keys(), *sorted(ORIGIN)]) + about
     else:
-        found += _cross_faults(chip)
+        found += _cross_faults(chip) + about
         if not found:
             return chip
     raise UserError(f"{where}: " + "; ".join(found))
@@ -312,5 +314,4 @@ def _cross_faults(chip: Chip) -> list[str]:
         faults.append("core.weight_word_bits: a word must hold a weight and its index")
     if chip.core.weight_kib * 8192 < chip.core.weight_banks * chip.core.weight_word_bits:
         faults.append("core.weight_kib: less than one word in each bank")
-    numbers = [key for key in chip_keys() if key not in NAMES | PERMISSIONS]
-    return faults + source_faults(chip.sources, numbers, [] if chip.fidelity is None else numbers)
+    return faults

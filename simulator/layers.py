@@ -17,7 +17,8 @@ AttentionForm = Literal["product", "hadamard"]
 PoolForm = Literal["max", "sum"]
 HostUnit = Literal["multiply_accumulate", "elementwise"]
 
-ACTIVATION_MAX = 255  # of a ReLU network: unsigned, 8 bits (M1)
+VALUE_BITS = 8  # of a value that is multiplied or kept: pixels, activations of a ReLU network (M1), sums of a pool (D5)
+ACTIVATION_MAX = 2**VALUE_BITS - 1  # of a ReLU network: unsigned
 MULTIPLIER_MAX = 2**15 - 1  # of a requantisation: with the shift a scale of 15 significant bits (M2)
 SHIFT_MAX = 46  # a 32-bit sum times a multiplier has no bit beyond
 DECAY_BITS = 8  # of a membrane's decay, a binary fraction (V1)

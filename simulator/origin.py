@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .errors import nearest
+from .sourced import Words
 from .validation import Part
 
 SourceKind = Literal["published", "quoted second-hand", "derived", "assumed", "chosen"]
@@ -28,7 +29,7 @@ class Source(Part):
     """
 
     kind: SourceKind
-    source: str = Field(min_length=10)
+    source: Words
     keys: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
 
@@ -40,21 +41,34 @@ class Fidelity(Part):
     """
 
     to: str = Field(min_length=4)
-    has: str = Field(min_length=10)
-    lacks: str = Field(min_length=10)
+    has: Words
+    lacks: Words
     holds: Annotated[tuple[str, ...], Field(strict=False)]
     text: str = Field(min_length=100)
 
 
-def source_faults(sources: Sequence[Source], keys: Sequence[str], required: Sequence[str]) -> list[str]:
+def named_keys(sources: object) -> list[tuple[str, ...]]:
+    """The keys that each entry of `[[sources]]` names, as they stand in the file; entries that name none rightly are
+    left out.
+
+    So that these faults are found beside those of an entry's other parts.
+    """
+    entries = sources if isinstance(sources, list | tuple) else ()
+    plain = [vars(entry) if isinstance(entry, Source) else entry for entry in entries]
+    found = [entry.get("keys", ()) for entry in plain if isinstance(entry, dict)]
+    return [tuple(keys) for keys in found if isinstance(keys, list | tuple) and all(isinstance(k, str) for k in keys)]
+
+
+def source_faults(sources: Sequence[Sequence[str]], keys: Sequence[str], required: Sequence[str]) -> list[str]:
     """What is wrong with where numbers come from: keys that are none, or named twice, or not at all.
 
-    keys: of all numbers that a chip file may have.  required: those that must be named one by one; often none.
+    sources: the keys that each entry names.  keys: of all numbers that a chip file may have.
+    required: those that must be named one by one; often none.
     """
-    named = Counter(key for source in sources for key in source.keys)
+    named = Counter(key for source in sources for key in source)
     faults = [f"sources: {key}: unknown key; {nearest(key, keys)}" for key in named if key not in keys]
     faults += [f"sources: {key}: named {count} times" for key, count in named.items() if count > 1 and key in keys]
-    rest = sum(not source.keys for source in sources)
+    rest = sum(not source for source in sources)
     if rest > 1:
         faults.append(f"sources: {rest} entries without keys; one may stand for all numbers that no other names")
     missing = [key for key in required if key not in named]

@@ -10,16 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .activity import Action, Activity
 from .energy import EnergyTable, find_prices
 from .hardware import Chip
+from .layers import VALUE_BITS
+from .sourced import Band
 
-Band = NDArray[np.float64]  # (low, nominal, high)
 Choices = tuple[tuple[Action, ...], ...]
-
-ANN_BITS = 8  # of an activation of a quantised ANN in spike memory (M2, D5)
 
 NEURON: Choices = (
     (Action.NEURON_UPDATE, Action.LEAK_MULTIPLY, Action.RESET_SUBTRACT, Action.POOL_MAX),
@@ -46,7 +44,7 @@ def ports(chip: Chip) -> list[Port]:
 def _memory_ports(chip: Chip) -> list[Port]:
     """An access per bank and cycle (R3), a pointer; a word of potentials read and written (C7); the channel (D1)."""
     core, units = chip.core, chip.attention.units
-    bits = max(chip.mesh.value_bits, ANN_BITS) * core.time_batch
+    bits = max(chip.mesh.value_bits, VALUE_BITS) * core.time_batch
     bytes_per_cycle = chip.dram.bandwidth_gb_s * 1e3 / chip.clock_mhz
     return [
         Port(chip.cores * core.weight_banks, ((Action.WEIGHT_READ,), (Action.WEIGHT_WRITE,))),
@@ -94,7 +92,7 @@ def _service_ports(chip: Chip) -> list[Port]:
         Port(unit.macs, ((Action.SELECTOR_MAC,),)),
         Port(unit.comparators, ((Action.SCORE_COMPARE,),)),
         Port(attention.units, ((Action.OPERAND_WRITE,),)),
-        Port(2 * products * ANN_BITS, ((Action.OPERAND_READ,),)),
+        Port(2 * products * VALUE_BITS, ((Action.OPERAND_READ,),)),
         Port(products, PRODUCT),
         Port(products + attention.units * attention.sweep_width, ((Action.ACCUMULATOR_UPDATE,),)),
         Port(attention.units * attention.sweep_width, NEURON),
@@ -156,7 +154,7 @@ def efficiency(run: Run, peak_w: Band) -> dict[str, object]:
     pj_per_synaptic_event = energy / synaptic events (W7: one weight that meets one spike, by its value); DRAM, leakage
     and all else are in the energy.  tops_per_w = synaptic events / energy, 10^12 per J: an operation is one synaptic
     event, an addition or multiply-accumulate that was really done. Those that a dense accelerator would have done in
-    its place are not operations here. Both None where a run had no synaptic event.
+    its place are not operations here. Both None where a run had no synaptic event, tops_per_w also where it was free.
     """
     energy, events = float(run.energy_pj[1]), run.synaptic_events
     known = not run.bound and run.time_s > 0
@@ -164,7 +162,7 @@ def efficiency(run: Run, peak_w: Band) -> dict[str, object]:
     return {
         "power_w": _band("average", average) | _band("peak", peak_w.tolist()),
         "edp_js": energy * 1e-12 / run.images * run.latency_s,
-        "tops_per_w": events / energy if events else None,
+        "tops_per_w": events / energy if events and energy else None,
         "pj_per_synaptic_event": energy / events if events else None,
     }
 

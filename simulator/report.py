@@ -18,10 +18,10 @@ from .brief import run_brief
 from .energy import Energy, EnergyTable, Pricer, load_energy_table, memories_of, table_of_node
 from .errors import UserError
 from .feedback import PerWeight, price_weights
-from .files import write_text
+from .files import write_json
 from .hardware import Chip
 from .power import efficiency, peak_power_w, run_of
-from .sram import check_access_times, extrapolated_macros
+from .sram import POINTER_WORD_BITS, check_access_times, extrapolated_macros
 from .timeline import Timeline
 from .trace import HostWork, Level, Trace
 
@@ -105,8 +105,8 @@ class Report:
             "dram_write": count(Action.DRAM_WRITE) * 8,
             "weight_read": count(Action.WEIGHT_READ) * core.weight_word_bits,
             "weight_write": count(Action.WEIGHT_WRITE) * core.weight_word_bits,
-            "pointer_read": count(Action.POINTER_READ) * 32,
-            "pointer_write": count(Action.POINTER_WRITE) * 32,
+            "pointer_read": count(Action.POINTER_READ) * POINTER_WORD_BITS,
+            "pointer_write": count(Action.POINTER_WRITE) * POINTER_WORD_BITS,
             "accumulator_read": count(Action.ACCUMULATOR_UPDATE) * core.accumulator_bits,
             "accumulator_write": count(Action.ACCUMULATOR_UPDATE) * core.accumulator_bits,
             "potential_read": count(Action.POTENTIAL_READ) * core.sweep_width * core.potential_bits,
@@ -193,7 +193,7 @@ class Report:
 
     def save(self, path: str | Path) -> None:
         """Write the report as JSON, whole or not at all."""
-        write_text(path, json.dumps(self.to_json(), indent=1) + "\n")
+        write_json(path, self.to_json())
 
     def _layers(self) -> list[dict[str, Any]]:
         activity, energy = self.activity, self.energy.by_layer_and_component()

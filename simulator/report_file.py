@@ -1,14 +1,14 @@
 """Reports read back from JSON: what every reader relies on is there and of its type, or the file is refused."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import UserError
-from .files import read_text
+from .files import read_json
 from .report import SCHEMA_VERSION
+from .validation import NO_TABLE
 
 
 class _Saved(BaseModel):
@@ -23,6 +23,8 @@ class _SavedEnergy(_Saved):
     high: float
     by_component: dict[str, float]
     by_layer: dict[str, float]
+    assumed_share: float = Field(default=0.0, ge=0, le=1)
+    warning: str = ""
 
 
 class _SavedLayer(_Saved):
@@ -55,34 +57,48 @@ class _SavedReport(_Saved):
     area_scope: str
     synaptic_events: int
     accuracy: float | None
+    bound: bool = False
     layers: list[_SavedLayer]
     provenance: dict[str, Any]
+
+    def faults(self) -> list[str]:
+        """What its own numbers say against each other."""
+        faults, listed = [], len(self.cycles_per_image)
+        if listed != self.images:
+            faults.append(f"images = {self.images}: cycles_per_image has {listed}")
+        if sum(self.cycles_per_image) != self.cycles:
+            faults.append(f"cycles = {self.cycles}: cycles_per_image adds up to {sum(self.cycles_per_image)}")
+        return faults
 
 
 def load_report(path: str | Path) -> dict[str, Any]:
     """Read a report written by `Report.save`.
 
-    Raises UserError where it is missing, cut off, of a newer version, or lacks keys or has wrong types (all named).
+    Raises UserError where it is missing, cut off, something else, of another version, or lacks keys, has wrong types or
+    numbers that contradict each other (all named).
     """
-    text = read_text(path, "report")
-    try:
-        report = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON, or cut off ({error})") from None
+    report = read_json(path, "report")
+    if isinstance(report, dict) and isinstance(
+        report.get("kind"), str
+    ):  # first: other files have versions of their own
+        raise UserError(f"{path}: holds {report['kind']!r:.40}, and no report of `sparsespike simulate --json`")
     version = report.get("schema_version") if isinstance(report, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:  # first: a newer report may have other keys
         raise UserError(f"{path}: report version {version} is newer than this program's {SCHEMA_VERSION}")
     if isinstance(version, int) and version < SCHEMA_VERSION:
         raise UserError(f"{path}: report version {version} is older than {SCHEMA_VERSION}; simulate its trace again")
     try:
-        _SavedReport.model_validate(report)
+        faults = _SavedReport.model_validate(report).faults()
     except ValidationError as error:
         faults = [
             f"{'.'.join(map(str, fault['loc']))}: {_reason(fault)}".removeprefix(": ") for fault in error.errors()
         ]
-        raise UserError(f"{path}: not a report of sparsespike: {'; '.join(faults)}") from None
+    if faults:
+        raise UserError(f"{path}: not a report of sparsespike: {'; '.join(faults)}")
     return dict(report)
 
 
 def _reason(fault: Any) -> str:
+    if fault["type"] in NO_TABLE:
+        return "must be an object of named values"
     return "missing" if fault["type"] == "missing" else fault["msg"].removeprefix("Input ")

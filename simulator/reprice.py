@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from .activity import Action
-from .energy import Energy, EnergyTable, Pricer, memories_of
+from .energy import Energy, EnergyTable, Pricer, Scaled, built_memories
 from .errors import UserError, nearest
 from .hardware import Chip, chip_keys
 from .report import chip_sha256
@@ -57,11 +58,12 @@ def saved_run(report: Mapping[str, Any]) -> SavedRun:
     own sums, or the chip is none that this version knows: an older report, or a damaged one.
     """
     faults = list(_faults(report))
-    chip = None
+    said, chip = report["provenance"].get("chip", {}), None
     try:
-        chip = Chip.model_validate(report["provenance"].get("chip", {}))
+        chip = Chip.model_validate(said)
     except ValidationError as error:
-        faults += [f"provenance.chip.{fault}" for fault in sentences(error, chip_keys())]
+        inside = isinstance(said, dict)
+        faults += [f"provenance.chip{'.' if inside else ' = '}{fault}" for fault in sentences(error, chip_keys())]
     else:
         if report["provenance"].get("chip_sha256") != chip_sha256(chip):
             faults.append("provenance.chip: is not the chip that provenance.chip_sha256 is of")
@@ -96,13 +98,21 @@ def _faults(report: Mapping[str, Any]) -> Iterable[str]:
         total, parts = report["counts"].get(key), sum(layer["counts"].get(key, 0) for layer in layers)
         if total != parts:
             yield f"counts.{key} = {total}: its layers add up to {parts}"
+        elif parts > MOST:
+            yield f"counts.{key} = {total}: beyond {MOST}"
     cycles = sum(layer["cycles"] for layer in layers)
     if report["cycles"] != cycles:
         yield f"cycles = {report['cycles']}: its layers add up to {cycles}"
+    elif cycles > MOST:
+        yield f"cycles = {cycles}: beyond {MOST}"
 
 
 def reprice(run: SavedRun, tables: Sequence[EnergyTable]) -> list[Repriced]:
     """The run's energy under each table, in order; counts and cycles are those of the run.
+
+    What depends on chip and table alone is kept: of the last 256 pairs the prices, so that many runs under the same
+    tables, and of the last 256 chips the amounts, so that one run under ever new tables, cost little more than the
+    sums. `tests/bench` has the rates.
 
     A table of another node prices the same chip built there, at the same clock. Raises UserError, for all tables at
     once, where a table does not know the chip's DRAM, CACTI not its memories, or these are too slow for the clock.
@@ -110,11 +120,38 @@ def reprice(run: SavedRun, tables: Sequence[EnergyTable]) -> list[Repriced]:
     found, faults = [], []
     for table in tables:
         try:
-            chip = run.chip.replace({"technology.node_nm": table.node_nm})
-            check_access_times(chip, memories_of(chip, table))
-            found.append(Repriced(table, chip, Pricer(chip, table)(run.counts, run.cycles, run.layers)))
+            chip, pricer = _ready(run.chip, _This(table))
+            found.append(Repriced(table, chip, pricer(run.counts, run.cycles, run.layers)))
         except UserError as error:
-            faults.append(f"table {table.name!r}: {error}")
+            faults.append(f"table {table.label}: {error}")
     if faults:
         raise UserError("; ".join(faults))
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class _This:
+    """A table as the one that it is: what it holds cannot be hashed, and to compare it takes longer than to price."""
+
+    table: EnergyTable
+
+    def __hash__(self) -> int:
+        return id(self.table)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _This) and self.table is other.table
+
+
+@lru_cache(maxsize=256)
+def _ready(chip: Chip, this: _This) -> tuple[Chip, Pricer]:
+    """The chip built at the table's node, and its prices there. Raises UserError as `reprice`, but for the table."""
+    built = _built(chip, this.table.node_nm, this.table.scaled)
+    return built, Pricer(built, this.table)
+
+
+@lru_cache(maxsize=256)
+def _built(chip: Chip, node_nm: int, scaled: Scaled | None) -> Chip:
+    """The chip at another node, where its memories answer within its clock period, or UserError."""
+    built = chip.replace({"technology.node_nm": node_nm})
+    check_access_times(built, built_memories(built, scaled))
+    return built

@@ -65,13 +65,21 @@ def sram_cost(size_kib: float, width_bits: int, node_nm: int, device: str, extra
     return MacroCost(read * parts, write * parts, leak * parts, access, area * parts, beyond)
 
 
+CELL_KIB, CELL_WIDTH = 16.0, 64  # the macro whose leakage, by the bit, is taken for that of a cell
+
+
+def cell_leakage_nw(node_nm: int, device: str) -> float:
+    """Leakage of one bit of SRAM of these transistors, with its share of a macro's periphery, in nW at 350 K."""
+    return sram_cost(CELL_KIB, CELL_WIDTH, node_nm, device).leak_mw * 1e6 / (CELL_KIB * 8192)
+
+
 def sram_macros(chip: Chip) -> list[Macro]:
     """Every SRAM of a chip. FIFOs, router buffers and accumulators are registers, not macros."""
     core, unit, attention = chip.core, chip.token_unit, chip.attention
     bank_kib = core.weight_kib / core.weight_banks
     return [
         Macro("weights", "core.weight_kib", chip.cores * core.weight_banks, bank_kib, core.weight_word_bits),
-        Macro("pointers", "core.pointer_kib", chip.cores, core.pointer_kib, 32),
+        Macro("pointers", "core.pointer_kib", chip.cores, core.pointer_kib, POINTER_WORD_BITS),
         Macro(
             "potentials", "core.potential_kib", chip.cores, core.potential_kib, core.sweep_width * core.potential_bits
         ),
@@ -82,6 +90,7 @@ def sram_macros(chip: Chip) -> list[Macro]:
     ]
 
 
+POINTER_WORD_BITS = 32
 SPIKE_WORD_BITS = 64
 FEATURE_WORD_BITS = 32
 SELECTOR_WORD_BITS = 32
@@ -112,7 +121,7 @@ def extrapolated_macros(memories: Mapping[str, tuple[Macro, MacroCost]]) -> list
     return [name for name, (_, cost) in memories.items() if cost.extrapolated]
 
 
-def check_access_times(chip: Chip, memories: dict[str, tuple[Macro, MacroCost]] | None = None) -> None:
+def check_access_times(chip: Chip, memories: Mapping[str, tuple[Macro, MacroCost]] | None = None) -> None:
     """Raise UserError for every SRAM that cannot answer within a clock period.
 
     memories: the chip's, where they are not `macro_costs`'.

@@ -99,7 +99,8 @@ def macros_of(node_nm: int, device: str) -> Macros:
     if not points:
         known = ", ".join(f"{node} nm {kind}" for node, kind in technologies())
         hint = "an energy table of another node says from which one it scales them (scaled.sram_from_node_nm)"
-        raise UserError(f"technology: no SRAM table for {node_nm} nm {device}; there are: {known}; {hint}")
+        asked = f"technology.node_nm = {node_nm}, technology.sram_device = {device!r}"
+        raise UserError(f"{asked}: no SRAM table for {node_nm} nm {device}; there are: {known}; {hint}")
     curves: dict[int, Curve] = {}
     for width, group in groupby(points, key=lambda point: point.width_bits):
         row = list(group)

@@ -14,6 +14,13 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+NO_TABLE = {
+    "model_type",
+    "model_attributes_type",
+    "dict_type",
+}  # pydantic's names of one fault
+
+
 def walk_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every key of a model in dotted form, in order, with its field."""
     for name, field in model.model_fields.items():
@@ -36,6 +43,8 @@ def _sentence(fault: Any, valid: list[str]) -> str:
     if fault["type"] == "missing":
         return f"{key}: missing"
     message = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    if fault["type"] in NO_TABLE:
+        return f"{key} = {fault['input']!r:.60}: must be a table with keys of its own".removeprefix(" = ")
     if isinstance(fault["input"], dict):
         return f"{key}: {message}"
     return f"{key} = {fault['input']!r}: {message}"

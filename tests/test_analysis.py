@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sparsespike import UserError
 from sparsespike.analysis import gallery, readme
+from sparsespike.analysis.diff import diff_reports
+from sparsespike.analysis.diff_view import headline_table
 from sparsespike.analysis.explore import store
 from sparsespike.analysis.explore.figures import scatter_figure
 from sparsespike.analysis.explore.pareto import non_dominated
@@ -23,7 +26,8 @@ from sparsespike.analysis.explore.results import front_table
 from sparsespike.analysis.page import Section, not_modelled, write_page
 from sparsespike.analysis.style import blank, save, styled
 from sparsespike.analysis.tables import Table, kib, percent, percent_pruned, si
-from sparsespike.analysis.views import layer_table, summary_table, verified_line
+from sparsespike.analysis.views import assumed_note, layer_table, summary_table, verified_line
+from sparsespike.simulator.energy import MUCH
 from sparsespike.simulator.trace import Trace
 
 # ---- the front
@@ -128,8 +132,30 @@ def test_tables_say_what_the_report_says(reports: dict[str, dict[str, object]]) 
     for row in table.rows:
         cycles = reports[row[0]]["cycles"]
         assert row[1] == f"{cycles / 2:,.0f}"  # type: ignore[operator]
+        energy = reports[row[0]]["energy_pj"]
+        ends = (si(energy[end] / 2 * 1e-12, "J") for end in ("low", "high"))  # type: ignore[index]
+        assert dict(zip(table.columns, row, strict=True))["band"] == " to ".join(ends)
     layers = layer_table(reports["edge"])
     assert [row[0] for row in layers.rows] == [layer["name"] for layer in reports["edge"]["layers"]]  # type: ignore[attr-defined]
+
+
+def test_a_table_that_shows_energy_says_what_of_it_is_assumed(reports: dict[str, dict[str, Any]]) -> None:
+    """Above a tenth; and so does a comparison of two runs, of each side."""
+    shares = {name: report["energy_pj"]["assumed_share"] for name, report in reports.items()}
+    assert min(shares.values()) > MUCH == 0.1
+    note = summary_table(reports, "three chips").note
+    said = ", ".join(f"{percent(share)} of {name}'s" for name, share in shares.items())
+    assert f"Energy that rests on assumed prices: {said}." in note
+    few = {"edge": _with_share(reports["edge"], 0.1), "mesh16": _with_share(reports["mesh16"], 0.1001)}
+    assert "assumed prices: 10.0 % of mesh16's." in summary_table(few, "two chips").note
+    assert "assumed" not in summary_table({"edge": few["edge"]}, "one chip").note
+    both = headline_table(diff_reports(reports["edge"], reports["mesh16"])).note
+    assert both == assumed_note({"A": shares["edge"], "B": shares["mesh16"]})
+    assert headline_table(diff_reports(*few.values())).note == "Energy that rests on assumed prices: 10.0 % of B's."
+
+
+def _with_share(report: dict[str, Any], share: float) -> dict[str, Any]:
+    return report | {"energy_pj": report["energy_pj"] | {"assumed_share": share}}
 
 
 # ---- figures and page

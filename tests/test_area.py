@@ -143,14 +143,16 @@ def test_a_gate_at_45_nm_by_hand():
 
 
 def test_area_factors_between_nodes_are_log_log_and_end_where_the_table_ends():
-    assert area_factor(180) == 1
-    assert area_factor(45) == 0.053
+    assert area_factor(180, 180) == 1
+    assert area_factor(180, 45) == 0.053
     share = math.log(22 / 20) / math.log(32 / 20)
-    assert area_factor(22) == near(0.011 ** (1 - share) * 0.025**share)
-    assert 0.011 < area_factor(22) < area_factor(28) < 0.025
+    assert area_factor(180, 22) == near(0.011 ** (1 - share) * 0.025**share)
+    assert area_factor(45, 22) == near(area_factor(180, 22) / 0.053)
+    assert 0.011 < area_factor(180, 22) < area_factor(180, 28) < 0.025
     for node in (5, 250):
-        with pytest.raises(UserError, match=r"7 to 180 nm; no extrapolation"):
-            area_factor(node)
+        for ends in ((180, node), (node, 180)):
+            with pytest.raises(UserError, match=r"7 to 180 nm; no extrapolation"):
+                area_factor(*ends)
 
 
 def test_a_routers_area_by_hand(chip: Chip):

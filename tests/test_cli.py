@@ -199,7 +199,7 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "text for a trace": (lambda t, d: ["simulate", _file(d, "notes.txt", "hello\n" * 9)], "trace"),
     "unknown chip": (lambda t, d: ["simulate", t, "--hardware", "mesh61"], "'mesh16'"),
     "missing chip file": (lambda t, d: ["simulate", t, "--hardware", d / "chip.toml"], "no such file"),
-    "unknown energy table": (lambda t, d: ["simulate", t, "--energy", "cmos54"], "'cmos45'"),
+    "unknown energy table": (lambda t, d: ["simulate", t, "--energy", "cmos445"], "'cmos45'"),
     "unknown chip key": (lambda t, d: ["simulate", t, "--set", "core.lane=8"], "'core.lanes'"),
     "wrong type": (lambda t, d: ["simulate", t, "--set", "core.lanes=many"], "core.lanes"),
     "impossible value": (lambda t, d: ["simulate", t, "--set", "core.lanes=0"], "core.lanes"),

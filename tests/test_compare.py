@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sparsespike import UserError, load_chip, recipes, simulate
 from sparsespike.analysis.compare.figures import CAPTIONS
+from sparsespike.analysis.compare.request import CompareRequest
 from sparsespike.analysis.compare.rows import Results, load_results, short_names
 from sparsespike.analysis.compare.table import full_table, summary_table
 from sparsespike.model.counting import macs, sparsity
@@ -20,7 +21,7 @@ from sparsespike.model.export import trace_dataset
 from sparsespike.model.facts import ticket_facts
 from sparsespike.model.ticket import Calibration, Ticket, load_ticket, save_ticket
 from sparsespike.model.tickets import shipped
-from sparsespike.recipes import CompareRequest, compare
+from sparsespike.recipes import compare
 from sparsespike.simulator.feedback import additions_per_weight
 from sparsespike.simulator.hardware import chip_text
 from sparsespike.simulator.report import Report
@@ -263,7 +264,7 @@ def test_the_second_time_nothing_is_computed(
     assert json.loads(damaged.read_text())["images"] == IMAGES
 
 
-@pytest.mark.parametrize("change", ["images", "chip", "program", "ticket"])
+@pytest.mark.parametrize("change", ["images", "chip", "program", "ticket", "energy"])
 def test_another_question_is_computed_anew(
     change: str, files: list[str], results: Results, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +278,8 @@ def test_another_question_is_computed_anew(
     elif change == "chip":
         asked["hardware"] = tmp_path / "changed.toml"  # of the same name
         asked["hardware"].write_text(chip_text(CHIP)[0].replace("contexts = ", "contexts = 1 # "))
+    elif change == "energy":
+        asked["energy"] = "formula45"
     elif change == "program":
         monkeypatch.setattr(recipes, "code_digest", lambda *packages: "another")
     else:
@@ -326,6 +329,9 @@ def test_a_ticket_of_another_data_set_is_refused(files: list[str], tmp_path: Pat
         ({"data": "digts"}, "'digits'"),
         ({"hardware": "egde"}, "'edge'"),
         ({"baseline": "dens"}, "'dense'"),
+        ({"energy": "cmos445"}, "'cmos45'"),
+        ({"energy": "cmos32"}, "'cmos32' is of 32 nm, chip 'edge' of 45 nm"),
+        ({"hardware": "loas-like", "energy": "cmos45"}, "'cmos45' is of 45 nm, chip 'loas-like' of 32 nm"),
         ({"images": 25}, "images = 25: the test split of 'digits' has 1 to 24"),
         ({"images": 0}, "images = 0"),
         ({"jobs": 0}, "jobs = 0: must be at least 1, or -1"),

@@ -224,6 +224,16 @@ def test_tables_say_what_rows_say(results: Results) -> None:
     assert said["all tokens, round 9"]["integer"] == "95.0 %"
 
 
+def test_the_table_says_between_what_shares_of_the_energy_are_assumed(results: Results) -> None:
+    def noted(*shares: float) -> str:
+        rows = [dataclasses.replace(row, assumed_share=share) for row, share in zip(results.rows, shares, strict=False)]
+        return full_table(dataclasses.replace(results, rows=tuple(rows))).note
+
+    assert "Of the energy 5.0 % to 20.1 % rests on assumed prices." in noted(0.201, 0.05, 0.1)
+    assert "Of the energy 20.0 % rests on assumed prices." in noted(0.2, 0.2)
+    assert "assumed" not in noted(0.1, 0.05)
+
+
 def test_just_below_90_percent_never_reads_as_90(drawn: list[Row], results: Results) -> None:
     share = {"weights": 142_392, "weights_left": 14_256, "round": 8}
     rows = (_other(drawn[1], weights=142_392, weights_left=142_392), _other(drawn[2], **share))

@@ -7,12 +7,12 @@ import pytest
 from cacti import ROWS, near
 from sparsespike.simulator.activity import Action
 from sparsespike.simulator.area import area_mm2
-from sparsespike.simulator.energy import action_prices, leakage_mw, load_energy_table, memories_of, price
+from sparsespike.simulator.area.density import area_factor, area_table
+from sparsespike.simulator.energy import STANDING, action_prices, find_prices, load_energy_table, memories_of, price
 from sparsespike.simulator.energy.scaling import (
     ENERGY,
     FAMILIES,
     NODES,
-    area_factor,
     delay_factor,
     energy_band,
     energy_factor,
@@ -62,7 +62,7 @@ def test_factors_are_one_at_home_and_multiply_on_the_way():
         for volts in (0.7, 0.8, 0.9, 1.0):
             falling = [energy_factor((130, volts), (node, volts), family) for node in NODES]
             assert falling == sorted(falling, reverse=True)
-    assert area_factor(45, 14) == near(0.17)
+    assert area_factor(45, 14) == near(0.0093 / 0.053)
 
 
 def test_between_listed_nodes_factors_are_log_log():
@@ -72,7 +72,7 @@ def test_between_listed_nodes_factors_are_log_log():
     share = np.log(32 / 28) / np.log(32 / 20)
     assert share == pytest.approx(0.2841, abs=0.0001)
     assert energy_factor((32, 0.9), (28, 0.9), "HP") == near((e20 / e32) ** share)
-    assert area_factor(45, 28) == near(0.46 ** (1 - share) * 0.21**share)
+    assert area_factor(45, 28) == near((0.025 / 0.053) ** (1 - share) * (0.011 / 0.053) ** share)
 
 
 def test_the_band_spans_families_and_the_nodes_around_and_is_widened():
@@ -101,7 +101,7 @@ def test_cacti_s_own_memories_shrink_as_the_equations_say(device):
 
 
 def test_cmos14_by_hand():
-    """Logic x 0.1377 from 45 nm at 0.9 V, wires x (0.8 / 0.9)^2, lengths x sqrt(0.17), DRAM as it is."""
+    """Logic x 0.1377 from 45 nm at 0.9 V, wires x (0.8 / 0.9)^2, lengths x sqrt(0.0093 / 0.053), DRAM as it is."""
     table = load_energy_table("cmos14")
     e45 = 1.018 * 0.81 - 0.3107 * 0.9 + 0.1539
     e14 = 0.2363 * 0.64 - 0.09675 * 0.8 + 0.02239
@@ -110,7 +110,7 @@ def test_cmos14_by_hand():
     for key in ("primitives.add_bit", "primitives.clock_bit"):
         assert entries[key].value == near(base[key].value * e14 / e45)
     assert entries["primitives.link_bit_mm"].value == near(0.0404 * (0.8 / 0.9) ** 2)
-    assert entries["geometry.tile_pitch"].value == near(0.17**0.5)
+    assert entries["geometry.tile_pitch"].value == near((0.0093 / 0.053) ** 0.5)
     assert {key: entry for key, entry in entries.items() if key.startswith("dram.")} == {
         key: entry for key, entry in base.items() if key.startswith("dram.")
     }
@@ -132,8 +132,12 @@ def test_memories_at_14_nm_are_those_of_22_nm_times_the_factors():
     read = action_prices(chip, table)[Action.WEIGHT_READ]
     assert read[1] == near(memories["weights"][1].read_pj)
     leaking = sum(macro.count * cost.leak_mw for macro, cost in memories.values())
-    assert leakage_mw(chip, table)[1] == near(leaking)
+    assert find_prices(chip, table).cycle[STANDING.index("leakage"), 1] == near(leaking * chip.clock_period_ns)
     assert area_mm2(chip, memories)["weights"].nominal == near(64 * own["weights"][1].area_mm2 * area)
+    factors = area_table().factors.relative_to_180nm  # the same that logic is scaled by
+    assert area == near(
+        factors["14"] / (factors["20"] * (factors["32"] / factors["20"]) ** (np.log(1.1) / np.log(1.6)))
+    )
 
 
 def test_memories_at_22_nm_are_cacti_s_own():
@@ -143,7 +147,19 @@ def test_memories_at_22_nm_are_cacti_s_own():
     assert action_prices(chip, table)[Action.WEIGHT_READ, 1] == near(macro_costs(chip)["weights"][1].read_pj)
 
 
-@pytest.mark.parametrize("name", ["cmos28", "cmos22", "cmos14"])
+def test_cmos65_by_hand():
+    """Upwards: logic x 1.906 from 45 nm, 0.9 V to 65 nm, 1.0 V, lengths x sqrt(0.08 / 0.053), CACTI's own macros."""
+    table, chip = load_energy_table("cmos65"), built(65)
+    e45 = 1.018 * 0.81 - 0.3107 * 0.9 + 0.1539
+    e65 = 3.755 - 4.398 + 1.975
+    assert e65 / e45 == pytest.approx(1.9060, abs=0.0001)
+    assert table.primitives.add_bit.value == near(TABLE.primitives.add_bit.value * e65 / e45)
+    assert table.geometry.tile_pitch.value == near((0.08 / 0.053) ** 0.5)
+    assert memories_of(chip, table) == macro_costs(chip)
+    assert price(activity(0), chip, table).moving[1] > price(activity(0), CHIP, TABLE).moving[1]
+
+
+@pytest.mark.parametrize("name", ["cmos65", "cmos32", "cmos28", "cmos22", "cmos14"])
 def test_scaled_entries_keep_their_source_note_the_factor_and_widen_their_band(name):
     table, base = load_energy_table(name), TABLE.entries()
     assert table.scaled is not None
@@ -158,8 +174,8 @@ def test_scaled_entries_keep_their_source_note_the_factor_and_widen_their_band(n
             assert entry.kind == ("assumed" if base[key].kind == "assumed" else "derived")
             assert entry.low / entry.value < base[key].low / base[key].value
             assert entry.high / entry.value > base[key].high / base[key].value
-    energy = price(activity(0), built(table.node_nm), table)
-    assert energy.moving[1] < price(activity(0), CHIP, TABLE).moving[1]
+    energy, base_energy = price(activity(0), built(table.node_nm), table), price(activity(0), CHIP, TABLE)
+    assert (energy.moving[1] < base_energy.moving[1]) == (table.node_nm < 45)
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------
@@ -177,10 +193,11 @@ voltage_v = 0.8
 interpolated = false
 widen = 1.25
 leakage_widen = 3.0
+sram_from_node_nm = 45
 source = "a test of scaling"
 """
 REFUSED = {
-    "an unknown base": ([('"cmos45"', '"cmos46"')], ["scaled.base = 'cmos46': ", "did you mean 'cmos45'"]),
+    "an unknown base": ([('"cmos45"', '"cmos445"')], ["scaled.base = 'cmos445': ", "did you mean 'cmos45'"]),
     "a scaled base": ([('"cmos45"', '"cmos22"')], ["scaled.base = 'cmos22': is scaled itself"]),
     "an unknown method": ([("stillmaker2017", "moore1965")], ["scaled.method = 'moore1965'"]),
     "its own node": ([("node_nm = 14", "node_nm = 45")], ["node_nm = 45: that of scaled.base"]),
@@ -190,13 +207,27 @@ REFUSED = {
     ),
     "a node beyond": ([("node_nm = 14", "node_nm = 5")], ["node_nm = 5: stillmaker2017 is for 130 to 7 nm"]),
     "memories of a node beyond": (
-        [("widen = 1.25\n", "widen = 1.25\nsram_from_node_nm = 3\n"), ("node_nm = 14", "node_nm = 28")],
-        ["scaled.sram_from_node_nm = 3: stillmaker2017 is for", "node_nm = 28: not listed"],
+        [("sram_from_node_nm = 45\n", "sram_from_node_nm = 90\n"), ("node_nm = 14", "node_nm = 28")],
+        ["scaled.sram_from_node_nm = 90: CACTI's macros are of 22, 32, 45, 65 nm", "node_nm = 28: not listed"],
+    ),
+    "memories of a node between, not said": (
+        [("sram_from_node_nm = 45\n", "sram_from_node_nm = 22\n")],
+        ["scaled.sram_from_node_nm = 22: not listed by stillmaker2017"],
+    ),
+    "memories of no node": (
+        [("sram_from_node_nm = 45\n", "")],
+        ["node_nm = 14: CACTI's macros are of 22, 32, 45, 65 nm; scaled.sram_from_node_nm says from which of them"],
     ),
     "no source, a band that narrows, prices of its own": (
         [('source = "a test of scaling"\n', ""), ("widen = 1.25\n", "widen = 0.5\n"), ("[scaled]", "[dram]\n[scaled]")],
         ["scaled.source: missing", "scaled.widen = 0.5", "dram: unknown key"],
     ),
+    "a node between and a wrong field": (
+        [("node_nm = 14", "node_nm = 28"), ("widen = 1.25\n", "widen = 0.5\n"), ('"cmos45"', '"cmos445"')],
+        ["node_nm = 28: not listed", "scaled.widen = 0.5", "scaled.base = 'cmos445': no energy table"],
+    ),
+    "no section": ([("[scaled]", "scaled = 3\n[other]")], ["scaled = 3: must be a table", "other: unknown key"]),
+    "a hash of its own": ([("[scaled]", 'sha256 = "ff"\n[scaled]')], ["sha256: unknown key"]),
 }
 
 
@@ -218,12 +249,6 @@ def test_scaling_is_refused_with_all_its_faults(tmp_path, edits, fragments):
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert [fragment for fragment in fragments if fragment not in message] == []
-
-
-def test_memories_are_not_scaled_unless_the_table_says_so(tmp_path):
-    table = load_energy_table(written(tmp_path))
-    with pytest.raises(UserError, match="no SRAM table for 14 nm"):
-        price(activity(0), built(14), table)
 
 
 def test_a_change_of_the_base_changes_the_hash_of_what_is_scaled_from_it(tmp_path, monkeypatch):

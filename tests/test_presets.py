@@ -360,6 +360,12 @@ def test_the_page_s_published_rows_are_tagged_cell_by_cell_and_name_the_presets(
     assert plain == []
 
 
+def test_the_page_s_table_of_folders_names_each_of_them():
+    folders = {entry.name for entry in resources.files("sparsespike.hwconfigs").iterdir() if entry.is_dir()}
+    for name in folders - {"__pycache__"}:
+        assert row_of(f"`{name}/`")[1]
+
+
 @every_preset
 def test_the_page_says_of_each_preset_what_it_holds(name):
     held = row_of(f"`{name}`")[1]

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sparsespike.analysis.reprice_view import show_repriced
+from sparsespike.analysis.reprice_view import components_table, labels, show_repriced, totals_table
 from sparsespike.simulator import engine
 from sparsespike.simulator.activity import Action
-from sparsespike.simulator.energy import load_energy_table, price
+from sparsespike.simulator.energy import load_energy_table, price, pricer
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.hardware import Chip, load_chip
 from sparsespike.simulator.report import Report, chip_sha256, simulate
@@ -77,6 +77,29 @@ def test_the_formula_by_hand_and_its_distance_by_component(plain: Plain) -> None
     assert full.energy.by_component()["lanes"] < formula.energy.by_component()["lanes"]  # floats for 28-bit sums
 
 
+def test_prices_of_chip_and_table_are_kept_but_tables_are_never_confused(
+    plain: Plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two tables of one name and hash, as `model_copy` makes them; amounts are made once, whatever the prices are."""
+    made = []
+    recipes = pricer.action_recipes
+    monkeypatch.setattr(pricer, "action_recipes", lambda *arguments: made.append(1) or recipes(*arguments))
+    pricer._amounts.cache_clear()
+    run, base = saved_run(plain), load_energy_table("cmos45")
+    adds = sum(layer["counts"]["add"] for layer in plain["layers"])
+    entry, totals = base.primitives.add_bit, []
+    for step in range(20):
+        changed = entry.model_copy(update={"value": entry.value + 1e-5 * step})
+        table = base.model_copy(update={"primitives": base.primitives.model_copy(update={"add_bit": changed})})
+        one, again = (reprice(run, [table])[0].energy for _ in range(2))
+        assert one.prices is again.prices
+        totals.append(one.by_component()["lanes"] - step * 1e-5 * adds * run.chip.core.accumulator_bits)
+    macs = sum(layer["counts"]["multiply_add"] for layer in plain["layers"])
+    drift = 19 * 1e-5 * macs * run.chip.core.accumulator_bits  # the additions of multiply-accumulates
+    assert totals[-1] - totals[0] == pytest.approx(drift, rel=1e-6)
+    assert len(made) == 1
+
+
 # --- what is refused ----------------------------------------------------------------------------------------------
 
 
@@ -97,6 +120,7 @@ def _count(data: Plain) -> None:
 
 def _cycles(data: Plain) -> None:
     data["cycles"] += 5
+    data["cycles_per_image"][0] += 5
 
 
 def _negative(data: Plain) -> None:
@@ -129,6 +153,17 @@ def _no_chip(data: Plain) -> None:
     del data["provenance"]["chip"]
 
 
+def _list(data: Plain) -> None:
+    data["provenance"]["chip"] = []
+
+
+def _beyond(data: Plain) -> None:
+    """Each layer's number is within 64 bits, their sum is not."""
+    for layer in data["layers"]:
+        layer["counts"]["add"] = 2**62
+    data["counts"]["add"] = 2**62 * len(data["layers"])
+
+
 def _several(data: Plain) -> None:
     _count(data)
     _cycles(data)
@@ -150,6 +185,8 @@ DAMAGE = {
         ["provenance.chip.core.lanes: missing", "provenance.chip.core.lane: unknown key; did you mean 'core.lanes'?"],
     ),
     "no chip": (_no_chip, ["provenance.chip.core: missing"]),
+    "a list for the chip": (_list, ["provenance.chip = []: must be a table"]),
+    "a sum beyond 64 bits": (_beyond, ["counts.add = ", ": beyond 9223372036854775807"]),
     "several": (_several, ["counts.add = ", "cycles = ", "provenance.chip.core.lane: unknown key"]),
 }
 
@@ -225,6 +262,38 @@ def test_a_total_that_rests_on_guesses_says_so_by_its_table(
     (line,) = [line for line in said if "rests on assumed prices" in line]
     assert line.startswith("loud clock: ")
     assert "primitives.clock_bit" in line
+
+
+def test_two_tables_of_one_name_are_told_apart_by_their_files(
+    plain: Plain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(plain))
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.toml").write_text(TEXT + f"# {name}\n", encoding="utf-8")
+    tables = [load_energy_table(tmp_path / f"{name}.toml") for name in ("a", "b")]
+    priced = reprice(saved_run(plain), [*tables, load_energy_table("formula45")])
+    expected = [f"cmos45 ({tmp_path / 'a.toml'})", f"cmos45 ({tmp_path / 'b.toml'})", "formula45"]
+    assert labels(priced) == expected
+    assert [row[0] for row in totals_table(priced, 1, 45).rows] == expected
+    assert components_table(priced, 1).columns[1:] == tuple(expected)
+    assert labels(priced[1:]) == ["cmos45", "formula45"]
+
+
+def test_counts_that_were_changed_consistently_are_told_by_the_table_that_priced_them(
+    plain: Plain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, data = tmp_path / "report.json", copy.deepcopy(plain)
+    said = "this very table priced the report"
+    path.write_text(json.dumps(data))
+    show_repriced(path, ["cmos45", "cmos22"], None)
+    assert said not in capsys.readouterr().out
+    data["layers"][0]["counts"]["add"] += 10**6
+    data["counts"]["add"] += 10**6
+    path.write_text(json.dumps(data))
+    show_repriced(path, ["cmos22", "cmos45"], None)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if said in line]
+    assert line.startswith("cmos45: ")
 
 
 def test_a_bound_says_that_its_prices_are_bounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

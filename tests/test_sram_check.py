@@ -7,12 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cacti import HELD_OUT, ROWS
+from cacti import HELD_OUT, ROWS, off_grid
 from sparsespike.analysis import sram_view
 from sparsespike.analysis.explore.results import front_table
 from sparsespike.analysis.readme import block_names
-from sparsespike.analysis.sram_validation import published, shared_points, validations
-from sparsespike.analysis.sram_view import TABLES, chip_tables, fill, held_out_table, published_table, show_hardware
+from sparsespike.analysis.sram_validation import published, validations
+from sparsespike.analysis.sram_view import (
+    TABLES,
+    chip_tables,
+    fill,
+    held_out_table,
+    leakage_table,
+    published_table,
+    show_hardware,
+)
 from sparsespike.analysis.views import area_table, extrapolated_note, summary_table
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.hardware import chip_text
@@ -31,7 +39,7 @@ def test_published_reads_stand_beside_the_macros_of_every_transistor_type():
 
 
 def test_errors_are_those_of_the_points_in_the_file():
-    assert not shared_points()
+    assert not ROWS.keys() & HELD_OUT.keys()
     found = {(check.node_nm, check.device): check for check in validations()}
     assert sum(len(check.points) for check in found.values()) == len(HELD_OUT)
     check = found[45, "lop"]
@@ -39,6 +47,30 @@ def test_errors_are_those_of_the_points_in_the_file():
         cacti = HELD_OUT[45, "lop", point.size_kib, point.width_bits]
         assert point.cost == pytest.approx(list(cacti.values()), rel=1e-12)
         assert np.all(np.abs(error) < 0.5)
+
+
+def test_what_a_table_of_octaves_would_miss_is_what_the_page_says():
+    off, held = 0, 0
+    for process in {key[:2] for key in ROWS}:
+        for width in {key[3] for key in ROWS if key[:2] == process}:
+            sizes = [2.0**octave for octave in range(12) if (*process, 2.0**octave, width) in ROWS]
+            reads = [ROWS[(*process, size, width)]["read_pj"] for size in sizes]
+            for key, cost in HELD_OUT.items():
+                if key[:2] == process and key[3] == width:
+                    read = np.exp(np.interp(np.log(key[2]), np.log(sizes), np.log(reads)))
+                    off, held = off + (abs(read / cost["read_pj"] - 1) > 0.15), held + 1
+    assert round(held / off) == 15
+    assert f"one held-out read energy in fifteen ({100 * off / held:.1f} % of {held})" in PAGE.read_text("utf-8")
+
+
+def test_leakage_by_node_and_type_is_of_subthreshold_and_gates_together():
+    table = leakage_table()
+    rows = {row[0]: row for row in table.rows}
+    leak = {key: ROWS[(*key, 16.0, 64)]["leak_mw"] for key in {key[:2] for key in ROWS}}
+    for node in (65, 45, 32, 22):
+        cells = [f"{leak[node, device] * 1e6 / 131072:.3g} nW" for device in ("hp", "lop", "lstp")]
+        ratios = [f"{leak[node, 'lop'] / leak[45, 'lop']:.2f} x", f"{leak[node, 'lop'] / leak[node, 'lstp']:.0f} x"]
+        assert list(rows[f"{node} nm"]) == [f"{node} nm", *cells, *ratios]
 
 
 @pytest.mark.parametrize("on_curve", [True, False])
@@ -69,6 +101,22 @@ def test_the_macros_of_a_chip_add_up_and_say_whether_they_are_in_time(tmp_path):
     said = {row[0]: row[5] for row in chip_tables(fast)[0].rows}
     assert "in time" in said["weights"]
     assert "too slow" in said["operands"]
+
+
+@pytest.mark.parametrize("node", [22, 32, 45, 65])
+def test_macros_of_a_node_that_cacti_has_need_no_energy_table(node, tmp_path, monkeypatch):
+    def none(node_nm):
+        raise UserError(f"no table of {node_nm} nm")
+
+    monkeypatch.setattr(sram_view, "table_of_node", none)
+    path = tmp_path / "mine.toml"
+    path.write_text(chip_text("mesh16")[0].replace("node_nm = 45 ", f"node_nm = {node} "))
+    table = chip_tables(path)[0]
+    assert table.title.endswith(f"{node} nm lstp")
+    assert table.rows[0][3] == f"{off_grid(24, 64, 'read_pj', node, 'lstp'):.3g} pJ"
+    path.write_text(chip_text("mesh16")[0].replace("node_nm = 45 ", "node_nm = 14 "))
+    with pytest.raises(UserError, match="no table of 14 nm"):
+        chip_tables(path)
 
 
 def test_the_area_of_a_chip_by_block_is_what_its_reports_say(reports):

@@ -12,9 +12,9 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from ...simulator.errors import UserError
-from ...simulator.files import read_text, write_text
+from ...simulator.files import read_json, write_text
 
-KIND, SCHEMA_VERSION = "comparison", 3
+KIND, SCHEMA_VERSION = "comparison", 4
 
 # the variant of a row on which an ANN's 8-bit activations cross the network in one flit each
 WIDE_FLITS = "8-bit flits"
@@ -88,7 +88,7 @@ class Row:
         of learned selectors; in an ANN everything, attention included. Zero activations and pruned weights cost none.
     formula_pj: the field's energy formula on real_macs, and on synaptic_operations with attention_accumulates.
     energy_pj …: of the simulation, DRAM and loading included, with the band of its prices.
-    dram_pj: what of it DRAM takes, traffic and background.
+    dram_pj: what of it DRAM takes, traffic and background.  assumed_share: of it that rests on assumed prices.
     load_bytes: from DRAM once for all images, not per image.  dram_bytes: all other traffic of DRAM.
     per_weight: layer -> (surviving weights, pJ that falls with one of them), the mean; weightless layers left out.
     """
@@ -106,6 +106,7 @@ class Row:
     energy_low_pj: float
     energy_high_pj: float
     dram_pj: float
+    assumed_share: float
     cycles: float
     latency_s: float
     load_bytes: int
@@ -145,6 +146,7 @@ def make_row(ticket: TicketFacts, report: Mapping[str, Any], variant: str, formu
         energy_low_pj=energy["low"] / images,
         energy_high_pj=energy["high"] / images,
         dram_pj=energy["dram_share"] * energy["total"] / images,
+        assumed_share=energy["assumed_share"],
         cycles=report["cycles"] / images,
         latency_s=report["latency_s"],
         load_bytes=loaded,
@@ -187,17 +189,13 @@ class Results:
         """Write it as JSON, a line per row, whole or not at all."""
         head = {"kind": KIND, "schema_version": SCHEMA_VERSION}
         head |= {field.name: getattr(self, field.name) for field in fields(self) if field.name != "rows"}
-        rows = ",\n".join(json.dumps(asdict(row)) for row in self.rows)
-        write_text(path, json.dumps(head, indent=1)[:-2] + f',\n "rows": [\n{rows}\n]}}\n')
+        rows = ",\n".join(json.dumps(asdict(row), allow_nan=False) for row in self.rows)
+        write_text(path, json.dumps(head, indent=1, allow_nan=False)[:-2] + f',\n "rows": [\n{rows}\n]}}\n')
 
 
 def load_results(path: str | Path) -> Results:
     """Read what `Results.save` wrote. Raises UserError where it is missing, cut off, newer, or something else."""
-    text = read_text(path, "results")
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON, or cut off ({error})") from None
+    data = read_json(path, "results")
     if not isinstance(data, dict) or data.pop("kind", None) != KIND:
         raise UserError(f"{path}: not the results.json of `sparsespike compare --out`")
     version = data.pop("schema_version", None)
@@ -223,7 +221,7 @@ def _row(data: dict[str, Any]) -> Row:
     return _checked(Row(**(data | {"ticket": _checked(facts), "per_weight": per_weight})))
 
 
-_SHARES = ("accuracy", "accuracy_float", "accuracy_integer", "pruned_of_all", "keep")
+_SHARES = ("accuracy", "accuracy_float", "accuracy_integer", "pruned_of_all", "keep", "assumed_share")
 _POSITIVE = ("weights", "tokens", "macs", "keep", "energy_pj", "cycles", "images", "test_images")
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from ..tables import Table, kib, percent, percent_pruned, si
+from ...simulator.energy import MUCH
+from ..tables import Table, band, kib, percent, percent_pruned, si
 from .groups import SPARSE, Series, Step, series_of
 from .rows import WIDE_FLITS, Results, Row, TicketFacts
 
@@ -40,11 +41,6 @@ def summary_steps(series: Series) -> tuple[Step, ...]:
     """The least sparse step and the first of at least 90 % sparsity; where none is, the sparsest."""
     first, sparse = series.steps[0], series.sparse or series.steps[-1]
     return (first,) if sparse is first else (first, sparse)
-
-
-def band(low_pj: float, high_pj: float) -> str:
-    """From the least to the greatest energy that the prices allow."""
-    return f"{si(low_pj * 1e-12, 'J')} to {si(high_pj * 1e-12, 'J')}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -121,6 +117,14 @@ def _ranged(step: Step, value: Callable[[Row], float], unit: str) -> str:
     return f"{spread.mean:,.1f} {unit}" + (f" ({spread.low:,.1f} to {spread.high:,.1f})" if spread.count > 1 else "")
 
 
+def _assumed(results: Results) -> str:
+    """A sentence where more than a tenth of the energy of some row rests on assumed prices, else ""."""
+    least, most = (percent(end(row.assumed_share for row in results.rows)) for end in (min, max))
+    if max(row.assumed_share for row in results.rows) <= MUCH:
+        return ""
+    return f"Of the energy {least if least == most else f'{least} to {most}'} rests on assumed prices."
+
+
 def _note(results: Results) -> str:
     """What the columns mean, how they depend on the number of images, and what the formula leaves out."""
     recorded = all(row.ticket.accuracy_from == "ticket" for row in results.rows)
@@ -140,6 +144,7 @@ def _note(results: Results) -> str:
         f"DRAM / image is without it): energy, DRAM part and cycles hold 1/{results.images} of that, and fall with "
         "more images.",
     ]
+    parts += [said] if (said := _assumed(results)) else []
     if any(row.variant == WIDE_FLITS for row in results.rows):
         parts.append(
             f"{WIDE_FLITS}: the same chip with mesh.value_bits = 8. The chip's own flits hold less, so that an ANN's "

@@ -74,6 +74,13 @@ METRICS: dict[str, Metric] = {
         lambda value: f"{value:,.0f}",
         sense=0,
     ),
+    "assumed": Metric(
+        "share of energy that rests on assumed prices",
+        "",
+        lambda report: report["energy_pj"].get("assumed_share"),  # bounds do not say
+        percent,
+        sense=0,
+    ),
     "extrapolated": Metric(
         "memories beyond the SRAM table",
         "",

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...simulator.energy import MUCH
 from ...simulator.errors import UserError
-from ..tables import Table
+from ..tables import Table, percent
 from .metrics import BOUNDED, costs, described, parse_objectives
 from .pareto import non_dominated
 from .pruning import unsettled
@@ -61,7 +62,18 @@ def front_table(rows: Sequence[Row], objectives: str) -> Table:
     beyond = sum(bool((row.metrics or {}).get("extrapolated")) for row in feasible)
     if beyond:
         note += f"; {beyond} with memories extrapolated beyond the SRAM table"
-    return Table(f"Pareto front: {', '.join(names)}", ("settings", "trace", *names), cells, f"{note}.")
+    return Table(
+        f"Pareto front: {', '.join(names)}", ("settings", "trace", *names), cells, f"{note}.{_assumed(best, names)}"
+    )
+
+
+def _assumed(rows: Sequence[Row], objectives: Sequence[str]) -> str:
+    """How much of these points' energy is assumed, where energy is an objective and it is more than a tenth."""
+    shares = [(row.metrics or {}).get("assumed") or 0.0 for row in rows]
+    if not {"energy", "edp", "power"} & set(objectives) or max(shares, default=0.0) <= MUCH:
+        return ""
+    low, high = percent(min(shares)), percent(max(shares))
+    return f" Energy that rests on assumed prices: {low if low == high else f'{low} to {high}'}."
 
 
 def left_out(results: str | Path, objectives: str) -> list[str]:

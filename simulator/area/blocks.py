@@ -7,8 +7,10 @@ from typing import Any, Literal
 import numpy as np
 
 from ..hardware import Chip
+from ..layers import VALUE_BITS
+from ..sourced import Band
 from ..sram import Macro, MacroCost, macro_costs
-from .density import Band, area_table, gate_um2
+from .density import area_table, gate_um2
 from .gates import Quantities, beyond, gate_table, gates
 
 BlockKind = Literal["fitted", "estimated", "macro"]
@@ -20,7 +22,6 @@ AREA_SCOPE = (
     "units of quantised ANNs, pools and address logic of convolutions, what `pipelined` adds"
 )
 
-PIXEL_BITS = 8
 POTENTIAL_TERMS = ("sweep_width*potential_bits", "sweep_width*accumulator_bits")
 """Of the neuron array's fit: the arithmetic of a word of neurons, without its control."""
 
@@ -154,7 +155,7 @@ def estimated_gates(chip: Chip) -> dict[str, float]:
     """
     core, attention, known = chip.core, chip.attention, area_table().capacities
     addition = gates("adder", {"width": core.accumulator_bits})
-    multiplier = gates("multiplier", {"width": core.weight_bits, "value_bits": PIXEL_BITS})
+    multiplier = gates("multiplier", {"width": core.weight_bits, "value_bits": VALUE_BITS})
     sums = {"accumulator_words": attention.accumulator_words, "accumulator_bits": core.accumulator_bits}
     neurons = neuron_quantities(chip, attention.sweep_width)
     terms = gate_table().blocks["neuron_array"].terms

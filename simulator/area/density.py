@@ -4,24 +4,20 @@ import tomllib
 from functools import lru_cache
 from importlib import resources
 from math import exp, log
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from ..errors import UserError
+from ..sourced import Band, Kind, Words
 from ..validation import Part
-
-Kind = Literal["measured", "simulated", "quoted second-hand", "derived", "assumed"]
-Band = NDArray[np.float64]  # (low, nominal, high)
 
 
 class Sourced(Part):
     """What kind of number it is and where it comes from."""
 
     kind: Kind
-    source: str = Field(min_length=10)
+    source: Words
 
 
 class Library(Sourced):
@@ -80,7 +76,7 @@ class Check(Part):
     um2: float = Field(gt=0)
     primitive: str
     width: int
-    source: str = Field(min_length=10)
+    source: Words
 
 
 class AreaTable(Part):
@@ -103,11 +99,16 @@ def area_table() -> AreaTable:
     return AreaTable.model_validate(tomllib.loads(text))
 
 
-def area_factor(node_nm: int) -> float:
-    """Area of a circuit at a node relative to 180 nm; between two nodes of the table by log-log interpolation.
+def area_factor(start_nm: int, end_nm: int) -> float:
+    """Area of a circuit at a node, as a multiple of that at another: of logic, and of a macro that is scaled.
 
     Raises UserError beyond the table: no extrapolation.
     """
+    return _of_180(end_nm) / _of_180(start_nm)
+
+
+def _of_180(node_nm: int) -> float:
+    """Area relative to 180 nm; between two nodes of the table by log-log interpolation."""
     factors = {int(node): factor for node, factor in area_table().factors.relative_to_180nm.items()}
     if not min(factors) <= node_nm <= max(factors):
         raise UserError(
@@ -124,7 +125,7 @@ def area_factor(node_nm: int) -> float:
 
 def cell_um2(node_nm: int) -> Band:
     """The area of a NAND gate: libraries x factor(node) / factor(library's node): smallest, geometric mean, largest."""
-    scaled = [part.nand2_um2 * area_factor(node_nm) / area_factor(part.node_nm) for part in area_table().libraries]
+    scaled = [part.nand2_um2 * area_factor(part.node_nm, node_nm) for part in area_table().libraries]
     return np.array([min(scaled), exp(sum(map(log, scaled)) / len(scaled)), max(scaled)])
 
 

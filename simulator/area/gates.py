@@ -11,6 +11,7 @@ from math import prod
 
 from pydantic import Field
 
+from ..sourced import Words
 from ..validation import Part
 
 Quantities = Mapping[str, float]
@@ -32,7 +33,7 @@ class BlockFit(Part):
     max_error: float = Field(ge=0)
     leave_one_out_max: float = Field(ge=0)
     held_out_error: float = Field(ge=0)
-    source: str = Field(min_length=10)
+    source: Words
 
     @property
     def error(self) -> float:

@@ -6,26 +6,24 @@ actions.py  what an action is made of   standing.py  what a cycle costs whatever
 pricer.py   counts x prices             cost.py      the result, by layer, component, entry and kind
 """
 
-from .actions import COMPONENT_OF, MULTIPLIER_BITS, SCALE_BITS
-from .cost import COMPONENTS, Energy, Prices
-from .load import energy_names, load_energy_table, table_of_node
-from .pricer import Pricer, action_prices, check_table, find_prices, leakage_mw, memories_of, price
+from .actions import COMPONENT_OF, SCALE_BITS
+from .cost import COMPONENTS, MUCH, Energy, Prices
+from .load import energy_names, load_energy_table, load_energy_tables, table_of_node
+from .pricer import Pricer, action_prices, built_memories, check_table, find_prices, memories_of, price
 from .standing import STANDING, Logic, logic_of
-from .table import Band, DramType, EnergyTable, Entry, Geometry, Kind, Leakage, Primitives, Scaled, Sram
+from .table import DramType, EnergyTable, Entry, Geometry, Leakage, Primitives, Scaled, Sram
 
 __all__ = [
     "COMPONENTS",
     "COMPONENT_OF",
-    "MULTIPLIER_BITS",
+    "MUCH",
     "SCALE_BITS",
     "STANDING",
-    "Band",
     "DramType",
     "Energy",
     "EnergyTable",
     "Entry",
     "Geometry",
-    "Kind",
     "Leakage",
     "Logic",
     "Pricer",
@@ -34,11 +32,12 @@ __all__ = [
     "Scaled",
     "Sram",
     "action_prices",
+    "built_memories",
     "check_table",
     "energy_names",
     "find_prices",
-    "leakage_mw",
     "load_energy_table",
+    "load_energy_tables",
     "logic_of",
     "memories_of",
     "price",

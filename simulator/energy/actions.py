@@ -7,14 +7,14 @@ from collections.abc import Mapping
 
 from ..activity import Action
 from ..hardware import Chip
-from ..layers import DECAY_BITS
+from ..layers import DECAY_BITS, VALUE_BITS
 from ..sram import FEATURE_WORD_BITS, OPERAND_WORD_BITS, SELECTOR_WORD_BITS, SPIKE_WORD_BITS, MacroCost
 from .recipe import Recipe, of
 
-MULTIPLIER_BITS = 8  # of the value's side: pixels, activations; graded spikes go through the same multiplier
 SCALE_BITS = 15  # of a requantisation's multiplier (M2)
 FEATURE_BITS = 16
 SCORE_BITS = 32
+BITS_PER_BYTE = 8
 LINK = "primitives.link_bit_mm x geometry.tile_pitch"  # one bit over one link: a product of two entries
 
 COMPONENT_OF = {
@@ -69,7 +69,7 @@ def _arithmetic(chip: Chip) -> tuple[Recipe, Recipe]:
     """An addition to an accumulator, and a multiplication of a weight and an addition."""
     core = chip.core
     addition = core.accumulator_bits * of("primitives.add_bit")
-    return addition, core.weight_bits * MULTIPLIER_BITS * of("primitives.multiply_bit2") + addition
+    return addition, core.weight_bits * VALUE_BITS * of("primitives.multiply_bit2") + addition
 
 
 def _core(chip: Chip, memories: Mapping[str, MacroCost]) -> dict[Action, Recipe]:
@@ -95,8 +95,8 @@ def _core(chip: Chip, memories: Mapping[str, MacroCost]) -> dict[Action, Recipe]
         Action.SPIKE_READ: _access(spikes.read_pj / SPIKE_WORD_BITS),
         Action.SPIKE_WRITE: _access(spikes.write_pj / SPIKE_WORD_BITS),
         Action.POOL_OR: and_count,
-        Action.POOL_MAX: 8 * (compare + and_count),  # a comparison, and a gate per bit to choose
-        Action.POOL_ADD: 8 * add,  # sums have at most 8 bits
+        Action.POOL_MAX: VALUE_BITS * (compare + and_count),  # a comparison, and a gate per bit to choose
+        Action.POOL_ADD: VALUE_BITS * add,
         # adds the bias, multiplies, adds half a unit and compares with the limit; shifting is wiring and a multiplexer
         Action.REQUANTISE: addition
         + core.accumulator_bits * SCALE_BITS * multiply
@@ -142,10 +142,13 @@ def _units(chip: Chip, memories: Mapping[str, MacroCost]) -> dict[Action, Recipe
         Action.OPERAND_READ: _access(operands.read_pj / OPERAND_WORD_BITS),
         Action.AND_POPCOUNT: and_count,
         Action.ATTENTION_ADD: addition,
-        Action.ATTENTION_MAC: 8 * 8 * of("primitives.multiply_bit2") + addition,
+        Action.ATTENTION_MAC: VALUE_BITS**2 * of("primitives.multiply_bit2") + addition,
     }
 
 
 def _dram(chip: Chip) -> dict[Action, Recipe]:
     kind = chip.dram.type
-    return {Action.DRAM_READ: 8 * of(f"dram.{kind}.read"), Action.DRAM_WRITE: 8 * of(f"dram.{kind}.write")}
+    return {
+        Action.DRAM_READ: BITS_PER_BYTE * of(f"dram.{kind}.read"),
+        Action.DRAM_WRITE: BITS_PER_BYTE * of(f"dram.{kind}.write"),
+    }

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..activity import Action
+from ..sourced import Band, Kind
 from .actions import COMPONENT_OF
 from .standing import STANDING
-from .table import Band, Kind
 
 Floats = NDArray[np.float64]
 MOVING = tuple(dict.fromkeys(("dram", *COMPONENT_OF.values())))
@@ -52,11 +51,6 @@ class Energy:
     cycles: NDArray[np.int64]
     prices: Prices
     components: Floats
-
-    @cached_property
-    def dynamic(self) -> Floats:
-        """What actions cost: float64[layers, Action, 3]."""
-        return self.counts[:, :, None] * self.prices.action
 
     @property
     def standing(self) -> Floats:
@@ -124,10 +118,13 @@ class Energy:
 
     @cached_property
     def _per_entry(self) -> Floats:
-        """Nominal pJ that each entry of the table brings in: float64[entries]; adds up to the total."""
+        """Nominal pJ that each entry of the table brings in: float64[entries]; adds up to the total.
+
+        Layers are added up as floats: a sum of them may be beyond 64 bits.
+        """
         prices = self.prices
-        actions = (self.counts.sum(axis=0)[:, None] * prices.per_action).sum(axis=0)
-        cycles = self.cycles.sum() * prices.per_cycle.sum(axis=0)
+        actions = (self.counts.sum(axis=0, dtype=np.float64)[:, None] * prices.per_action).sum(axis=0)
+        cycles = self.cycles.sum(dtype=np.float64) * prices.per_cycle.sum(axis=0)
         share: Floats = (actions + cycles) * prices.bands[:, 1]
         return share
 
@@ -171,8 +168,3 @@ def _named(names: tuple[str, ...], values: Floats) -> dict[str, float]:
 
 def _bands(names: tuple[str, ...], bands: Floats) -> dict[str, list[float]]:
     return dict(zip(names, bands.tolist(), strict=True))
-
-
-# Actions gathered by component: their order, and where each component of MOVING begins in it.
-GATHERED = sorted(Action, key=lambda action: MOVING.index(COMPONENT_OF[action]))
-BEGINS = [[COMPONENT_OF[action] for action in GATHERED].index(name) for name in MOVING]

@@ -1,7 +1,7 @@
 """Energy tables from files: shipped by name or one's own by path, every fault of a file in one message."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,9 @@ from .scaling import scale, scaling_faults
 from .table import EnergyTable, Scaled, expected_units
 
 Model = TypeVar("Model", bound=Part)
+
+
+OURS = ("sha256", "file")  # what a table holds and its file does not say
 
 
 class _ScaledFile(Part):
@@ -38,7 +41,8 @@ def table_of_node(node_nm: int) -> EnergyTable:
     name, shipped = f"cmos{node_nm}", [name for name in energy_names() if name.startswith("cmos")]
     if name not in shipped:
         there = ", ".join(name.removeprefix("cmos") for name in shipped)
-        raise UserError(f"no energy table of {node_nm} nm is shipped, only of {there} nm; name one of your own")
+        shipped_of = f"no energy table of {node_nm} nm is shipped, only of {there} nm"
+        raise UserError(f"technology.node_nm = {node_nm}: {shipped_of}; name one of your own")
     return load_energy_table(name)
 
 
@@ -48,22 +52,57 @@ def load_energy_table(source: str | Path) -> EnergyTable:
     Raises UserError for an unknown name, an unreadable file, and for all faults of its content at once.
     """
     text, data = _read(source)
-    sha256 = hashlib.sha256(text.encode()).hexdigest()
-    if "scaled" not in data:
-        return _table(source, data, sha256)
-    file = _validate(_ScaledFile, data, str(source), [], _keys(_ScaledFile))
-    base_text, base_data = _read(file.scaled.base, f"{source}: scaled.base = {file.scaled.base!r}: ")
-    if "scaled" in base_data:
-        raise UserError(f"{source}: scaled.base = {file.scaled.base!r}: is scaled itself; name the table it is from")
-    base = _table(file.scaled.base, base_data, hashlib.sha256(base_text.encode()).hexdigest())
-    faults = scaling_faults(file.scaled, base.node_nm, file.node_nm)
+    return _scaled_table(source, data, text) if "scaled" in data else _table(source, data, text)
+
+
+def load_energy_tables(sources: Iterable[str | Path]) -> list[EnergyTable]:
+    """Several, in order. Raises one UserError with what `load_energy_table` finds in any of them."""
+    tables, faults = [], []
+    for source in sources:
+        try:
+            tables.append(load_energy_table(source))
+        except UserError as error:
+            faults.append(str(error))
     if faults:
-        raise UserError(f"{source}: " + "; ".join(faults))
-    whole = hashlib.sha256((text + base.sha256).encode()).hexdigest()  # what either file says changes the prices
-    return scale(base, file.scaled, file.node_nm, {"name": file.name, "description": file.description, "sha256": whole})
+        raise UserError("; ".join(faults))
+    return tables
 
 
-def _read(source: str | Path, where: str = "") -> tuple[str, dict[str, Any]]:
+def _scaled_table(source: str | Path, data: dict[str, Any], text: str) -> EnergyTable:
+    """A table that says from which other one it is scaled."""
+    section = data["scaled"] if isinstance(data["scaled"], dict) else {}
+    base, faults = _base(section.get("base"))
+    faults += scaling_faults(section, base and base.node_nm, data.get("node_nm"))
+    file = _validate(_ScaledFile, data, str(source), faults, _keys(_ScaledFile))
+    assert base is not None  # else there was a fault
+    whole = _sha256(text + base.sha256)  # what either file says changes the prices
+    said = {"name": file.name, "description": file.description, "sha256": whole, "file": _file(source)}
+    return scale(base, file.scaled, file.node_nm, said)
+
+
+def _base(name: object) -> tuple[EnergyTable | None, list[str]]:
+    """The table that another is scaled from, or what is wrong with it; a name of another type is pydantic's to say."""
+    if not isinstance(name, str):
+        return None, []
+    try:
+        text, data = _read(name)
+        if "scaled" in data:
+            raise UserError("is scaled itself; name the table it is from")
+        return _table(name, data, text), []
+    except UserError as error:
+        return None, [f"scaled.base = {name!r}: {error}"]
+
+
+def _file(source: str | Path) -> str:
+    """Where a table was read from, "" of a shipped one."""
+    return "" if str(source) in energy_names() else str(source)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read(source: str | Path) -> tuple[str, dict[str, Any]]:
     """The text of a table and what stands in it."""
     name = str(source)
     if name in energy_names():
@@ -71,20 +110,25 @@ def _read(source: str | Path, where: str = "") -> tuple[str, dict[str, Any]]:
     else:
         path = Path(source)
         if path.suffix != ".toml" and not path.exists():
-            raise UserError(f"{where}no energy table {name!r}; {nearest(name, energy_names())} Or give a .toml file.")
+            raise UserError(f"no energy table {name!r}; {nearest(name, energy_names())} Or give a .toml file.")
         text = read_text(path, "table")
-    return text, parse_toml(text, f"{where}{name}")
+    return text, parse_toml(text, name)
 
 
-def _table(source: str | Path, data: dict[str, Any], sha256: str) -> EnergyTable:
+def _table(source: str | Path, data: dict[str, Any], text: str) -> EnergyTable:
     """A table that holds its own prices."""
     units = expected_units(_section(data, "dram"), _section(data, "actions"))
-    faults = list(_action_faults(data))
+    known = [*units, *(key for key in _keys(EnergyTable) if key not in OURS)]
+    faults = [f"{key}: unknown key; {nearest(key, known)}" for key in OURS if key in data]
+    faults += _action_faults(data)
+    if data.get("dram") == {}:
+        faults.append("dram: names no type of DRAM, of which every chip has one")
     for key, unit in units.items():
         entry = _at(data, key)
         if entry is not None:
             faults += _entry_faults(key, unit, entry, data.get("node_nm"))
-    return _validate(EnergyTable, data | {"sha256": sha256}, str(source), faults, [*units, *_keys(EnergyTable)])
+    ours = {"sha256": _sha256(text), "file": _file(source), "scaled": None}
+    return _validate(EnergyTable, data | ours, str(source), faults, known)
 
 
 def _validate(model: type[Model], data: Any, where: str, faults: list[str], keys: list[str]) -> Model:
@@ -134,5 +178,5 @@ def _entry_faults(key: str, unit: str, entry: Mapping[str, Any], node: object) -
         yield f"{key}: says neither node_nm nor device"
     if own is not None and entry.get("voltage_v") is None and device is None:
         yield f"{key}: says neither voltage_v nor device"
-    if isinstance(own, int) and own != node and scaled is None:
+    if isinstance(own, int) and isinstance(node, int) and own != node and scaled is None:
         yield f"{key}.node_nm = {own}: the table is of {node} nm; nodes are mixed only with scaled_from saying how"

@@ -1,24 +1,29 @@
 """Prices of a chip in a technology, once; then counts times prices and cycles times what stands, for many runs."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..activity import Action, Activity
+from ..area.density import area_factor
 from ..errors import UserError, nearest
 from ..hardware import Chip
-from ..sram import Macro, MacroCost, macro_costs, sram_cost
-from .actions import LINK, action_recipes
-from .cost import BEGINS, COMPONENTS, GATHERED, MOVING, Energy, Floats, Prices
+from ..sourced import KINDS, Kind
+from ..sram import Macro, MacroCost, cell_leakage_nw, macro_costs
+from .actions import COMPONENT_OF, LINK, action_recipes
+from .cost import COMPONENTS, MOVING, Energy, Floats, Prices
 from .recipe import Recipe, of
-from .scaling import area_factor, delay_factor
-from .standing import LEAKING, NW, STANDING, standing_recipes
-from .table import KINDS, Band, EnergyTable, Kind
+from .scaling import delay_factor
+from .standing import LEAKING, STANDING, standing_recipes
+from .table import EnergyTable, Scaled
 
-ORDER = np.array(GATHERED)
+# actions gathered by component: their order, and where each component of MOVING begins in it
+ORDER = np.array(sorted(Action, key=lambda action: MOVING.index(COMPONENT_OF[action])))
+BEGINS = [[COMPONENT_OF[Action(action)] for action in ORDER].index(name) for name in MOVING]
 PRODUCTS = (LINK, *LEAKING.values())
-CELLS_KIB, CELLS_WIDTH = 16.0, 64  # the macro whose leakage, by the bit, is taken for that of a cell
 
 
 def check_table(chip: Chip, table: EnergyTable) -> None:
@@ -26,58 +31,57 @@ def check_table(chip: Chip, table: EnergyTable) -> None:
     faults = []
     if table.node_nm != chip.technology.node_nm:
         faults.append(
-            f"energy table {table.name!r} is of {table.node_nm} nm, chip {chip.name!r} of "
+            f"energy table {table.label} is of {table.node_nm} nm, chip {chip.name!r} of "
             f"{chip.technology.node_nm} nm; nodes are never mixed without scaling"
         )
     if chip.dram.type not in table.dram:
         faults.append(
-            f"dram.type = {chip.dram.type!r}: not in table {table.name!r}; {nearest(chip.dram.type, table.dram)}"
+            f"dram.type = {chip.dram.type!r}: not in table {table.label}; {nearest(chip.dram.type, table.dram)}"
         )
     if faults:
         raise UserError("; ".join(faults))
 
 
 def memories_of(chip: Chip, table: EnergyTable) -> dict[str, tuple[Macro, MacroCost]]:
-    """Macro name -> (the macro, the nominal cost of one) as this table builds them: `sram.macro_costs`, or scaled.
+    """Macro name -> (the macro, the nominal cost of one) as this table builds them.
 
-    Only where the table says `sram_from_node_nm` are they CACTI's of that node, times the factors of its method.
-    Raises UserError as `macro_costs` does.
+    `built_memories`, with energy and leakage times the table's `sram.access` and `sram.leakage`, which hold the
+    method's factors where it scales. Raises UserError as `macro_costs` does.
     """
-    found = _cacti(chip, table)
-    scaled = table.scaled
-    if scaled is None or scaled.sram_from_node_nm is None:
-        return found
-    origin, volts = scaled.sram_from_node_nm, scaled.voltage_v
-    delay = delay_factor((origin, volts), (table.node_nm, volts), scaled.family)
-    area, access, leakage = area_factor(origin, table.node_nm), table.sram.access.value, table.sram.leakage.value
+    access, leakage = table.sram.access.value, table.sram.leakage.value
     return {
         name: (
             macro,
             replace(
-                cost,
-                read_pj=cost.read_pj * access,
-                write_pj=cost.write_pj * access,
-                leak_mw=cost.leak_mw * leakage,
-                access_ns=cost.access_ns * delay,
-                area_mm2=cost.area_mm2 * area,
+                cost, read_pj=cost.read_pj * access, write_pj=cost.write_pj * access, leak_mw=cost.leak_mw * leakage
             ),
         )
-        for name, (macro, cost) in found.items()
+        for name, (macro, cost) in built_memories(chip, table.scaled).items()
     }
 
 
-def _cacti(chip: Chip, table: EnergyTable) -> dict[str, tuple[Macro, MacroCost]]:
-    """CACTI's figures at the node that the table takes macros from."""
-    origin = table.scaled.sram_from_node_nm if table.scaled else None
-    return macro_costs(chip if origin is None else chip.replace({"technology.node_nm": origin}))
+@lru_cache(maxsize=256)
+def built_memories(chip: Chip, scaled: Scaled | None) -> Mapping[str, tuple[Macro, MacroCost]]:
+    """Macro name -> (the macro, CACTI's cost of one): at the chip's node, or at `sram_from_node_nm`.
+
+    From there access time and area are taken to the chip's node by the method; energy and leakage are CACTI's.
+    Raises UserError as `macro_costs` does.
+    """
+    origin, node = _macro_node(chip, scaled), chip.technology.node_nm
+    if scaled is None or origin == node:
+        return macro_costs(chip)
+    volts, area = scaled.voltage_v, area_factor(origin, node)
+    delay = delay_factor((origin, volts), (node, volts), scaled.family)
+    return {
+        name: (macro, replace(cost, access_ns=cost.access_ns * delay, area_mm2=cost.area_mm2 * area))
+        for name, (macro, cost) in macro_costs(chip.replace({"technology.node_nm": origin})).items()
+    }
 
 
-def cell_leakage_nw(chip: Chip, table: EnergyTable) -> float:
-    """Leakage of one bit of SRAM of the chip's transistors, with its share of a macro's periphery, before factors."""
-    origin = table.scaled.sram_from_node_nm if table.scaled else None
-    node = chip.technology.node_nm if origin is None else origin
-    cells = sram_cost(CELLS_KIB, CELLS_WIDTH, node, chip.technology.sram_device)
-    return cells.leak_mw / NW / (CELLS_KIB * 8192)
+def _macro_node(chip: Chip, scaled: Scaled | None) -> int:
+    """CACTI's node that macros are taken from."""
+    origin = scaled.sram_from_node_nm if scaled else None
+    return chip.technology.node_nm if origin is None else origin
 
 
 def find_prices(chip: Chip, table: EnergyTable) -> Prices:
@@ -86,14 +90,8 @@ def find_prices(chip: Chip, table: EnergyTable) -> Prices:
     Raises UserError as `check_table` does, and for a memory or a node that CACTI's table does not reach.
     """
     check_table(chip, table)
-    found = _cacti(chip, table)
-    actions = action_recipes(chip, {name: cost for name, (_, cost) in found.items()})
-    actions |= {Action[key.upper()]: of(f"actions.{key}") for key in table.actions}
-    macros_mw = sum(macro.count * cost.leak_mw for macro, cost in found.values())
-    standing = standing_recipes(chip, macros_mw, cell_leakage_nw(chip, table))
     keys, kinds, bands = _entries(table)
-    per_action = _matrix([actions[action] for action in Action], keys)
-    per_cycle = _matrix([standing[name] for name in STANDING], keys)
+    per_action, per_cycle = _amounts(chip, table.scaled, tuple(table.actions), keys)
     return Prices(
         keys=keys,
         kinds=kinds,
@@ -105,27 +103,52 @@ def find_prices(chip: Chip, table: EnergyTable) -> Prices:
     )
 
 
+@lru_cache(maxsize=256)
+def _amounts(
+    chip: Chip, scaled: Scaled | None, actions: tuple[str, ...], keys: tuple[str, ...]
+) -> tuple[Floats, Floats]:
+    """How often each entry is in each action and in each part of a cycle: no price has a part in it.
+
+    actions: those that the table prices whole.  float64[Action, keys], float64[STANDING, keys], neither to be written.
+    """
+    found = built_memories(chip, scaled)
+    recipes = action_recipes(chip, {name: cost for name, (_, cost) in found.items()})
+    recipes |= {Action[key.upper()]: of(f"actions.{key}") for key in actions}
+    macros_mw = sum(macro.count * cost.leak_mw for macro, cost in found.values())
+    cell_nw = cell_leakage_nw(_macro_node(chip, scaled), chip.technology.sram_device)
+    standing = standing_recipes(chip, macros_mw, cell_nw)
+    per_action = _matrix([recipes[action] for action in Action], keys)
+    per_cycle = _matrix([standing[name] for name in STANDING], keys)
+    return per_action, per_cycle
+
+
 def _entries(table: EnergyTable) -> tuple[tuple[str, ...], tuple[Kind, ...], Floats]:
     """Keys, kinds and bands of everything that a recipe names: the table's entries, and products of two of them."""
     entries = table.entries()
     kinds: dict[str, Kind] = {key: entry.kind for key, entry in entries.items()}
-    bands = {key: entry.band for key, entry in entries.items()}
+    bands = {key: (entry.low, entry.value, entry.high) for key, entry in entries.items()}
     for product in PRODUCTS:
         one, other = product.split(" x ")
         kinds[product] = max(kinds[one], kinds[other], key=KINDS.index)
-        bands[product] = bands[one] * bands[other]
-    return tuple(bands), tuple(kinds.values()), np.stack(list(bands.values()))
+        (low, nominal, high), factor = bands[one], bands[other]
+        bands[product] = (low * factor[0], nominal * factor[1], high * factor[2])
+    return tuple(bands), tuple(kinds.values()), np.array(list(bands.values()))
 
 
 def _matrix(recipes: list[Recipe], keys: tuple[str, ...]) -> Floats:
     """float64[recipes, keys]: how often each entry is in each recipe."""
-    return np.array([[recipe.parts.get(key, 0.0) for key in keys] for recipe in recipes])
+    matrix = np.array([[recipe.parts.get(key, 0.0) for key in keys] for recipe in recipes], order="F")
+    matrix.setflags(write=False)
+    return matrix
 
 
 def _priced(amounts: Floats, bands: Floats) -> Floats:
-    """float64[recipes, 3] in pJ. No matrix product: sums are added in one order on every machine."""
-    prices: Floats = (amounts[:, :, None] * bands).sum(axis=1)
-    return prices
+    """float64[recipes, 3] in pJ. No matrix product: sums are added in one order on every machine.
+
+    Recipes come last in what is computed, so that the innermost loop is long and without gaps.
+    """
+    prices: Floats = (amounts.T * np.ascontiguousarray(bands.T)[:, :, None]).sum(axis=1)
+    return prices.T
 
 
 class Pricer:
@@ -158,9 +181,3 @@ def price(activity: Activity, chip: Chip, table: EnergyTable) -> Energy:
 def action_prices(chip: Chip, table: EnergyTable) -> Floats:
     """pJ of one action: float64[Action, 3], (low, nominal, high). Raises UserError as `find_prices` does."""
     return find_prices(chip, table).action
-
-
-def leakage_mw(chip: Chip, table: EnergyTable) -> Band:
-    """Leakage of all SRAM macros, (low, nominal, high); raises UserError as `find_prices` does."""
-    band: Band = find_prices(chip, table).cycle[STANDING.index("leakage")] / chip.clock_period_ns
-    return band

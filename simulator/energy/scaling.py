@@ -1,13 +1,13 @@
 """Prices taken from one node to another by the equations of Stillmaker and Baas, and never silently.
 
-Energy, delay and area of logic relative to another node and supply: A. Stillmaker and B. Baas, "Scaling equations for
+Energy and delay of logic relative to another node and supply: A. Stillmaker and B. Baas, "Scaling equations for
 the accurate prediction of CMOS device performance from 180 nm to 7 nm", Integration, the VLSI Journal 58 (2017). They
 are polynomials in the supply voltage, fitted to HSpice runs on predictive models; a factor is the ratio of two.
 
 The paper itself was not at hand. Coefficients are as tabulated in nodeScale (github.com/wromaszkan/nodeScale,
-nodeScale.py at a912c60); those of energy at 130, 90, 65, 45 LP, 32 LP and 20 to 7 HP, and the areas, stand alike in
+nodeScale.py at a912c60); those of energy at 130, 90, 65, 45 LP, 32 LP and 20 to 7 HP stand alike in
 hwcomponents 1.0.114 (scaling/techscaling.py), and energy at 65 and 32 HP in the authors' published corrigendum, whose
-example the tests repeat. Delay has the first reading alone.
+example the tests repeat. Delay has the first reading alone. Their areas are in hwconfigs/area/area.toml.
 
 What the equations do not say is said here: leakage power of macros that are scaled goes like energy (as in
 hwcomponents); logic leaks so many times a cell, at every node; a wire's energy goes with the square of the voltage, a
@@ -17,11 +17,14 @@ length with the square root of the area.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import exp, log, sqrt
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from .table import Band, EnergyTable, Entry, Geometry, Primitives, Scaled, Sram
+from ..area.density import area_factor
+from ..sourced import Band
+from ..sram_table import technologies
+from .table import EnergyTable, Entry, Geometry, Primitives, Scaled, Sram
 
 Family = Literal["HP", "LP"]
 FAMILIES: tuple[Family, ...] = ("HP", "LP")
@@ -82,9 +85,8 @@ DELAY: Coefficients = {
     },
 }
 
-# node -> area of the same logic, 45 nm = 1, in two digits
-AREA = {130: 6.4, 90: 2.8, 65: 1.5, 45: 1.0, 32: 0.46, 20: 0.21, 16: 0.19, 14: 0.17, 10: 0.1, 7: 0.059}
-NODES = tuple(AREA)
+NODES = tuple(ENERGY["HP"])
+METHOD = "stillmaker2017"
 
 
 def neighbours(node_nm: int) -> tuple[int, int]:
@@ -123,12 +125,6 @@ def delay_factor(start: tuple[int, float], end: tuple[int, float], family: Famil
     return _at(DELAY, end, family) / _at(DELAY, start, family)
 
 
-def area_factor(start_nm: int, end_nm: int) -> float:
-    """Area of the same logic at a node, as a multiple of that at another."""
-    end, start = (_between(node, *(AREA[near] for near in neighbours(node))) for node in (end_nm, start_nm))
-    return end / start
-
-
 def _at(table: Coefficients, point: tuple[int, float], family: Family) -> float:
     node, voltage = point
     return _between(node, *(_polynomial(table, near, voltage, family) for near in neighbours(node)))
@@ -149,30 +145,45 @@ def energy_band(start: tuple[int, float], end: tuple[int, float], family: Family
     return np.array([min(reach) / widen, energy_factor(start, end, family), max(reach) * widen])
 
 
-def scaling_faults(scaled: Scaled, base_nm: int, node_nm: int) -> list[str]:
-    """Why a table of `base_nm` cannot be scaled to `node_nm` in this way; nothing where it can."""
+def scaling_faults(said: Mapping[str, Any], base_nm: object, node_nm: object) -> list[str]:
+    """Why a table of `base_nm` cannot be scaled to `node_nm` in this way; nothing where it can.
+
+    said: `Scaled` as it stands in the file. What is not of its type is left to others to say.
+    """
     faults = []
     if base_nm == node_nm:
         faults.append(f"node_nm = {node_nm}: that of scaled.base; there is nothing to scale")
-    nodes = [("node_nm", node_nm), ("scaled.base: node_nm", base_nm)]
-    if scaled.sram_from_node_nm is not None:
-        nodes.append(("scaled.sram_from_node_nm", scaled.sram_from_node_nm))
-    for key, node in nodes:
-        if not NODES[-1] <= node <= NODES[0]:
-            faults.append(f"{key} = {node}: {scaled.method} is for {NODES[0]} to {NODES[-1]} nm")
-        elif node not in NODES and not scaled.interpolated:
-            larger, smaller = neighbours(node)
-            faults.append(
-                f"{key} = {node}: not listed by {scaled.method} ({', '.join(map(str, NODES))}); "
-                f"with scaled.interpolated = true it is taken between {larger} and {smaller} nm"
-            )
+    named = {"node_nm": node_nm, "scaled.base: node_nm": base_nm}
+    origin, cacti = said.get("sram_from_node_nm"), sorted({node for node, _ in technologies()})
+    theirs = f"CACTI's macros are of {', '.join(map(str, cacti))} nm"
+    if origin in cacti:
+        named["scaled.sram_from_node_nm"] = origin
+    elif type(origin) is int:
+        faults.append(f"scaled.sram_from_node_nm = {origin}: {theirs}")
+    elif origin is None and type(node_nm) is int and node_nm not in cacti:
+        faults.append(f"node_nm = {node_nm}: {theirs}; scaled.sram_from_node_nm says from which of them")
+    for key, node in named.items():
+        if type(node) is int:
+            faults += _node_faults(key, node, said.get("interpolated") is True)
     return faults
+
+
+def _node_faults(key: str, node: int, interpolated: bool) -> list[str]:
+    if not NODES[-1] <= node <= NODES[0]:
+        return [f"{key} = {node}: {METHOD} is for {NODES[0]} to {NODES[-1]} nm"]
+    if node in NODES or interpolated:
+        return []
+    larger, smaller = neighbours(node)
+    return [
+        f"{key} = {node}: not listed by {METHOD} ({', '.join(map(str, NODES))}); "
+        f"with scaled.interpolated = true it is taken between {larger} and {smaller} nm"
+    ]
 
 
 def scale(base: EnergyTable, scaled: Scaled, node_nm: int, said: Mapping[str, str]) -> EnergyTable:
     """The table at another node. Its entries keep their sources, with the factor noted; their kind is `derived`.
 
-    said: name, description and sha256 of the new table. What no equation touches (DRAM, CACTI's own macros) is kept.
+    said: name, description, sha256 and file of the new table. What no equation touches (DRAM, CACTI's macros) is kept.
     `scaling_faults` must have found nothing.
     """
     start, end = (base.node_nm, scaled.base_voltage_v), (node_nm, scaled.voltage_v)

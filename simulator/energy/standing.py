@@ -10,12 +10,13 @@ register bit's price.
 from dataclasses import dataclass
 
 from ..hardware import Chip
-from .actions import MULTIPLIER_BITS, SCORE_BITS
+from ..layers import VALUE_BITS
+from ..sram import POINTER_WORD_BITS
+from .actions import SCORE_BITS
 from .recipe import Recipe, of
 
 STANDING = ("leakage", "logic_leakage", "clock", "dram_background")
 ROUTER_PORTS = 5
-POINTER_BITS = 32
 NW = 1e-6  # in mW; mW x ns = pJ
 # a bit of logic in SRAM cells, times the band of a cell's leakage: products of two entries
 LEAKING = {key: f"leakage.{key} x sram.leakage" for key in ("register_bit", "add_bit", "multiply_bit2")}
@@ -44,7 +45,7 @@ def logic_of(chip: Chip) -> Logic:
     )  # pixels use the lanes' multipliers
     core_clocked = (
         core.weight_banks * core.weight_word_bits  # words read
-        + POINTER_BITS
+        + POINTER_WORD_BITS
         + chip.flit_bits  # look-up
         + macs * (core.weight_bits + core.accumulator_bits)
         + core.sweep_width * core.potential_bits
@@ -71,7 +72,7 @@ def logic_of(chip: Chip) -> Logic:
         + unit.comparators * SCORE_BITS
         + attention.units * (attention.width + attention.sweep_width * core.accumulator_bits)
     )
-    multiplier = core.weight_bits * MULTIPLIER_BITS
+    multiplier = core.weight_bits * VALUE_BITS
     return Logic(clocked, clocked + stored, adders, multiplier * (chip.cores * macs + unit.macs))
 
 

@@ -4,17 +4,25 @@
 """
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
+from ..sourced import Band, Kind, Words
 from ..validation import Part
 
-Kind = Literal["measured", "simulated", "quoted second-hand", "derived", "assumed"]
-KINDS: tuple[Kind, ...] = ("measured", "simulated", "quoted second-hand", "derived", "assumed")  # the weakest last
-Band = NDArray[np.float64]  # (low, nominal, high)
+SMALLEST, LARGEST = 1e-12, 1e9  # of a number of a table, in its unit
+
+
+def _believable(number: float) -> float:
+    """So that no sum of products of them, times all that 64 bits count, is beyond a float or lost in one."""
+    if number and not SMALLEST <= number <= LARGEST:
+        raise ValueError(f"must be 0, or from {SMALLEST:g} to {LARGEST:g}")
+    return number
+
+
+Number = Annotated[float, AfterValidator(_believable)]
 
 
 class Entry(Part):
@@ -26,17 +34,17 @@ class Entry(Part):
     scaled_from: how a number of another node became one of this table's; without it mixed nodes are refused.
     """
 
-    value: float = Field(ge=0)
-    low: float = Field(ge=0)
-    high: float = Field(ge=0)
+    value: Number = Field(ge=0)
+    low: Number = Field(ge=0)
+    high: Number = Field(ge=0)
     unit: str
     kind: Kind
-    source: str = Field(min_length=10)
+    source: Words
     node_nm: int | None = Field(default=None, ge=3, le=180)
     voltage_v: float | None = Field(default=None, gt=0, le=5)
     device: str | None = Field(default=None, min_length=2)
     temperature_k: float | None = Field(default=None, gt=0, le=500)
-    scaled_from: str | None = Field(default=None, min_length=10)
+    scaled_from: Words | None = None
 
     @property
     def band(self) -> Band:
@@ -113,10 +121,10 @@ class Scaled(Part):
     base_voltage_v: float = Field(ge=0.6, le=1.1)
     voltage_v: float = Field(ge=0.6, le=1.1)
     interpolated: bool = False
-    widen: float = Field(ge=1)
-    leakage_widen: float = Field(default=1.0, ge=1)
+    widen: float = Field(ge=1, le=1000)
+    leakage_widen: float = Field(default=1.0, ge=1, le=1000)
     sram_from_node_nm: int | None = None
-    source: str = Field(min_length=10)
+    source: Words
 
 
 class EnergyTable(Part):
@@ -124,6 +132,7 @@ class EnergyTable(Part):
 
     actions: prices of whole actions by their keys, in pJ, in place of what they are composed of.
     scaled: how the table came from another one, or None.  sha256: of the file's text, and of the base's.
+    file: that it was read from, "" of a shipped one.
     """
 
     name: str
@@ -137,6 +146,12 @@ class EnergyTable(Part):
     actions: dict[str, Entry] = Field(default_factory=dict)
     scaled: Scaled | None = None
     sha256: str = ""
+    file: str = ""
+
+    @property
+    def label(self) -> str:
+        """What messages call it: its name, which several may have, and its file."""
+        return repr(self.name) + (f" ({self.file})" if self.file else "")
 
     def entries(self) -> dict[str, Entry]:
         """Every entry by its dotted key, in the file's order."""
