@@ -1,6 +1,7 @@
 """Figures of result files: that they show the numbers they say they show, and that nothing covers anything."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -309,6 +310,20 @@ def test_plot_writes_everything(swept_file: Path, swept: list[Row], trace_file: 
     assert [row[-1] for row in plots.named.rows] == [
         row.key[:12] for row in fronts(swept, ("latency", "energy"))["digits"]
     ]
+
+
+def test_a_single_point_can_be_plotted(swept: list[Row], swept_file: Path, trace_file: Path, tmp_path: Path) -> None:
+    row = next(row for row in swept if row.feasible)
+    with open_store(swept_file) as store, open_store(tmp_path / "one.sqlite", create=True) as one:
+        one.bind(store.about())
+        one.add(replace(row, settings={}, report=store.report(row.key)))
+    request = PlotRequest(tmp_path / "one.sqlite", tmp_path / "out", page=tmp_path / "page.html")
+    plots = plot_results(request, lambda name, images: trace_file)
+    assert plots.left_out == {
+        "settings": "no axis has several values",
+        "ladder": "no chip has two tickets",
+    }
+    assert (tmp_path / "page.html").exists()
 
 
 def test_the_csv_holds_every_point_in_full(swept: list[Row], swept_file: Path, tmp_path: Path) -> None:

@@ -14,9 +14,8 @@ from .chip_file import chip_of, chip_toml, flat_keys, point_names
 from .metrics import METRICS, described, parse_objectives
 from .naming import SHORT
 from .neighbours import steps_table
-from .point import Finder
 from .recommend import LIMITED, Bound, Choice, recommend, written
-from .results import read_rows
+from .results import Finder, read_rows
 from .store import Row, open_store
 from .units import parse_quantity
 
@@ -49,11 +48,12 @@ def answer(request: RecommendRequest, find: Finder) -> list[Table | str]:
     base = PurePath(about.get("base chip", report["chip"])).stem
     write_text(request.out, _chip_text(choice.row, report, base, limits, cheapest))
     trace = find(choice.row.trace, about.get("images"))
+    steps = steps_table(rows, choice.row)
     return [
         _point_table(choice, cheapest),
         *_binding_lines(choice, cheapest),
         _limits_table(report),
-        steps_table(rows, choice.row),
+        steps if steps.rows else "the results have no other value of any axis: no step to compare with",
         f"chip file: {request.out}",
         f"run it: sparsespike simulate {trace} --images {images_of(report)} --hardware {request.out}"
         + _energy_option(report),

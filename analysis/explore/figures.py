@@ -170,8 +170,8 @@ def _places(rows: Sequence[Row], pair: Pair, named: Mapping[str, Row]) -> dict[s
 
 
 def effects_figure(rows: Sequence[Row]) -> Figure:
-    """A panel per axis that has several values: latency against its values."""
-    keys = list(varied(rows)) or list(dict.fromkeys(key for row in rows for key in row.settings))[:1]
+    """A panel per axis that has several values, of which there must be one: latency against its values."""
+    keys = list(varied(rows))
     columns = min(4, len(keys))
     lines = -(-len(keys) // columns)
     figure = blank(2.6 * columns + 0.6, 2.6 * lines + 0.2)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,9 +19,6 @@ from ..run_cache import code_digest
 from ..space import Candidate, Space
 from .metrics import metrics_of
 from .store import Row
-
-# (trace as a space names it, images or None for all) -> where its file is to be found
-Finder = Callable[[str, int | None], Path]
 
 TRACES_KEPT = 32  # in a process: spikes of small tickets are some MiB
 

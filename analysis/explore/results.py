@@ -1,6 +1,6 @@
 """What a result file says: its points, and its front as a table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,9 @@ from ..tables import Table
 from .metrics import costs, described, parse_objectives
 from .pareto import non_dominated
 from .store import Row, open_store
+
+# (trace as the results name it, images or None for all) -> where its file is to be found
+Finder = Callable[[str, int | None], Path]
 
 
 def read_rows(results: str | Path) -> list[Row]:
