@@ -78,7 +78,7 @@ class Browser:
     def wait(self, expression: str) -> None:
         """Until the expression is true."""
         deadline = time.monotonic() + PATIENCE_S
-        while not self.ask(expression):
+        while not self.ask(f"Boolean({expression})"):
             assert time.monotonic() < deadline, (expression, self.complaints, self.ask("document.body.innerText"))
             time.sleep(0.05)
 

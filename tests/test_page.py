@@ -24,7 +24,7 @@ from sparsespike.analysis.views import Report
 
 LARGEST = 8 * 10**6  # bytes
 OBJECTIVES = ("latency", "energy")
-HOSTILE = "<img src=x onerror='document.body.dataset.broken=1'>"
+HOSTILE = "<br><img src=x onerror='document.body.dataset.broken=1'>"
 
 
 def base_of(path: Path) -> dict[str, Any]:
@@ -40,8 +40,13 @@ def reports_of(path: Path, rows: list[Row]) -> dict[str, Report]:
 
 @pytest.fixture(scope="module")
 def found(swept_file: Path, swept: list[Row]) -> tuple[list[Row], dict[str, Report], dict[str, Any]]:
-    """Points, reports and base chip; a trace of a second, hostile name doubles the points."""
-    again = [replace(row, key=row.key[::-1], trace=HOSTILE) for row in swept]
+    """Points, reports and base chip; a second trace of a hostile name, half as good, doubles the points."""
+
+    def half_as_good(row: Row) -> Row:
+        metrics = row.metrics and {name: 2 * (value or 0) for name, value in row.metrics.items()}
+        return replace(row, key=row.key[::-1], trace=HOSTILE, metrics=metrics and metrics | {"accuracy": 0.5})
+
+    again = [half_as_good(row) for row in swept]
     reports = reports_of(swept_file, swept)
     reports |= {key[::-1]: report for key, report in reports.items()}
     return [*swept, *again], reports, base_of(swept_file)
@@ -207,9 +212,13 @@ def test_a_click_on_a_point_shows_its_chip_file(
     )
     opened.click(*place)
     opened.wait("document.body.dataset.chosen")
-    row = next(row for row in feasible if row.key.startswith(dataset(opened, "chosen")))
-    # points of the two traces lie on one another: the upper one is clicked
-    assert (row.metrics or {})["latency"] == (feasible[slowest].metrics or {})["latency"]
+    row = feasible[slowest]
+    assert row.key.startswith(dataset(opened, "chosen"))
+    opened.call("Input.dispatchMouseEvent", type="mouseMoved", x=5, y=5)
+    opened.call("Input.dispatchMouseEvent", type="mouseMoved", x=place[0], y=place[1])
+    opened.wait("document.querySelector('#plot .hovertext')")
+    assert row.trace == HOSTILE
+    assert f"trace {HOSTILE}" in opened.ask("document.querySelector('#plot .hovertext').textContent")
     text = chip_text(row, reports[row.key], base)
     assert opened.ask("document.getElementById('chip').textContent") == text
     assert row.key[:12] in opened.ask("location.hash")
