@@ -5,6 +5,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,16 @@ FLAGS = (
     "--remote-debugging-pipe --no-first-run --disable-background-networking --disable-component-update "
     "--disable-sync --disable-extensions --mute-audio --window-size=1280,1600"
 )
+
+# the protocol's pipes are descriptors 3 and 4 of the browser; first out of the way, as they may be these already
+WITH_PIPES = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+for place, end in zip((3, 4), ends):
+    os.dup2(end, place)
+    os.close(end)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def chromium() -> str | None:
@@ -67,7 +78,7 @@ class Browser:
     def wait(self, expression: str) -> None:
         """Until the expression is true."""
         deadline = time.monotonic() + PATIENCE_S
-        while not self.ask(expression):
+        while not self.ask(f"Boolean({expression})"):
             assert time.monotonic() < deadline, (expression, self.complaints, self.ask("document.body.innerText"))
             time.sleep(0.05)
 
@@ -105,9 +116,8 @@ class Browser:
 def browser(path: str, folder: Path) -> Iterator[Browser]:
     """Start the browser with a profile of its own in `folder`, and end it."""
     (from_test, commands), (answers, to_test) = os.pipe(), os.pipe()
-    # the protocol's pipes are descriptors 3 and 4 of the browser
-    shell = f'exec "$0" {FLAGS} --user-data-dir="$1" 3<&{from_test} 4>&{to_test}'
-    command = ["sh", "-c", shell, path, str(folder / "profile")]
+    arguments = [path, *FLAGS.split(), f"--user-data-dir={folder / 'profile'}"]
+    command = [sys.executable, "-c", WITH_PIPES, str(from_test), str(to_test), *arguments]
     process = subprocess.Popen(
         command, pass_fds=(from_test, to_test), stdin=subprocess.DEVNULL, stdout=-3, stderr=-3, start_new_session=True
     )

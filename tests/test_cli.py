@@ -32,6 +32,7 @@ COMMANDS = (
     "search",
     "sensitivity",
     "plot",
+    "recommend",
     "hardware",
     "inspect",
 )
@@ -264,6 +265,7 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "unwritable results": (lambda t, d: ["sweep", t, "--out", _blocked(d)], "cannot be written"),
     "another file for results": (lambda t, d: ["sweep", t, "--out", _file(d, "r", "hello" * 300)], "not a result file"),
     "missing results": (lambda t, d: ["front", d / "none.sqlite"], "no such file"),
+    "nothing to recommend": (lambda t, d: ["recommend", d / "none.sqlite", "--latency", "2ms"], "no such file"),
     "nothing to plot": (lambda t, d: ["plot", _file(d, "r.sqlite", "")], "not a result file"),
     "unknown hardware": (lambda t, d: ["hardware", "egde"], "'edge'"),
     "unknown file": (lambda t, d: ["inspect", _file(d, "notes.txt", "hello")], "neither"),

@@ -48,11 +48,12 @@ def answer(request: RecommendRequest) -> list[Table | str]:
         trace = store.trace_files().get(choice.row.trace, choice.row.trace)
     base = PurePath(about.get("base chip", report["chip"])).stem
     write_text(request.out, _chip_text(choice.row, report, base, limits, cheapest))
+    steps = steps_table(rows, choice.row)
     return [
         _point_table(choice, cheapest),
         *_binding_lines(choice, cheapest),
         _limits_table(report),
-        steps_table(rows, choice.row),
+        steps if steps.rows else "the results have no other value of any axis: no step to compare with",
         f"chip file: {request.out}",
         f"run it: sparsespike simulate {trace} --images {images_of(report)} --hardware {request.out}"
         + _energy_option(report),

@@ -52,7 +52,8 @@ def front_scatter(rows: Sequence[Row], ax: Axes, pair: Pair = LATENCY_ENERGY, ob
     label_axes(ax, feasible, pair)
     words = " and ".join(METRICS[name].label.removesuffix(" per image") for name in pair)
     ax.set_title(f"{words[0].upper()}{words[1:]} of {len(points):,} configurations")
-    ax.legend(loc="upper right")
+    # looking for the emptiest corner takes long among many points; the good ones are in the lower left anyway
+    ax.legend(loc="best" if len(points) < MANY / 4 else "upper right")
 
 
 def scaled(rows: Sequence[Row], pair: Pair) -> np.ndarray:
@@ -170,8 +171,8 @@ def _places(rows: Sequence[Row], pair: Pair, named: Mapping[str, Row]) -> dict[s
 
 
 def effects_figure(rows: Sequence[Row]) -> Figure:
-    """A panel per axis that has several values: latency against its values."""
-    keys = list(varied(rows)) or list(dict.fromkeys(key for row in rows for key in row.settings))[:1]
+    """A panel per axis that has several values, of which there must be one: latency against its values."""
+    keys = list(varied(rows))
     columns = min(4, len(keys))
     lines = -(-len(keys) // columns)
     figure = blank(2.6 * columns + 0.6, 2.6 * lines + 0.2)

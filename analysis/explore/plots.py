@@ -21,7 +21,7 @@ from .figures import effects_figure, scatter_figure
 from .ladder import ladder_figure
 from .links import LinkLoads, link_loads, links_figure
 from .metrics import parse_objectives
-from .naming import named_points, named_table, spread
+from .naming import named_points, named_table, spread, varied
 from .page import write_page
 from .results import read_rows
 from .roofline import roofline_figure
@@ -113,7 +113,9 @@ def _figures(source: _Source, left_out: dict[str, str]) -> dict[str, Draw]:
     rows, named = source.rows, source.named
     return {
         "front": partial(scatter_figure, rows, source.objectives, named),
-        "settings": partial(effects_figure, rows),
+        "settings": lambda: _or_why(
+            effects_figure(rows) if varied(rows) else None, "settings", "no axis has several values", left_out
+        ),
         "bars": partial(_bars, source),
         "ladder": lambda: _or_why(ladder_figure(rows, named), "ladder", "no chip has two tickets", left_out),
         "roofline": lambda: _or_why(_roofline(source), "roofline", "no point has DRAM traffic", left_out),

@@ -83,7 +83,7 @@ def roofline(points: NDArray[np.float64], named: Mapping[str, int], roofs: Mappi
         ax.plot(across, ceiling, label=label, **style)
     ax.set_xlabel("synaptic operations per byte of DRAM traffic")
     ax.set_ylabel("synaptic operations per second")
-    ax.set_title("Roofline: additions the lanes can do, bytes DRAM can bring")
+    ax.set_title("Roofline: additions the chip can do, bytes DRAM can bring")
     set_log(ax, "x")
     set_log(ax, "y")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16))

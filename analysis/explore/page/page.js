@@ -15,6 +15,7 @@ let front = new Set(); // those of them on the front
 let chosen = -1; // the point that was clicked
 let sorted = { by: "", up: true }; // the table's order
 let page = 0;
+let hasWebgl;
 
 // ---- start
 
@@ -262,12 +263,14 @@ function axisLayout(metric, logarithmic) {
   };
 }
 
+// Whether there is WebGL; asked once, since a browser keeps few of the contexts that asking makes.
 function webgl() {
-  try {
-    return Boolean(document.createElement("canvas").getContext("webgl"));
-  } catch {
-    return false;
+  if (hasWebgl === undefined) {
+    const context = document.createElement("canvas").getContext("webgl");
+    hasWebgl = Boolean(context);
+    context?.getExtension("WEBGL_lose_context")?.loseContext();
   }
+  return hasWebgl;
 }
 
 // ---- the table
