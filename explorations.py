@@ -5,12 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .analysis.console import progress, show
-from .analysis.explore.metrics import parse_objectives
 from .analysis.explore.results import front_table, read_rows
 from .analysis.explore.store import Row
 from .analysis.explore.sweep import Sample, run_sweep
 from .analysis.parallel import Workers
-from .analysis.shell import parse_settings
 from .analysis.space import Space, load_space
 
 IMAGES = 8  # of a ticket's trace, where the space does not say
@@ -76,77 +74,3 @@ def sweep_rows(name: str, paths: Mapping[str, str | Path], out: Path) -> list[Ro
     with progress(f"sweep of {space.name}") as step:
         run_sweep(space, paths, out, step=step)
     return read_rows(out)
-
-
-@dataclass(frozen=True)
-class SearchRequest:
-    """What `sparsespike search` is asked for; traces replace the space's where there are some."""
-
-    space: str
-    out: Path
-    traces: Sequence[str] | None = None
-    objectives: str = FIRST_LOOK
-    budget: int = 200
-    seed: int = 0
-    population: int = 20
-    bounds: bool = True
-    against_random: bool = False
-    plots: Path | None = None
-    jobs: int = -1
-    dask: str | None = None
-
-
-def search(request: SearchRequest) -> None:
-    """Look for the front of a space: what was found, and how quickly."""
-    from .analysis.explore.curves import curve_table, plot_curves
-    from .analysis.explore.genetic import Plan
-    from .analysis.explore.search import SearchSettings, run_search
-
-    space = opened_space(request.space, request.traces)
-    objectives = parse_objectives(request.objectives)
-    plan = Plan(request.budget, request.population, request.seed)
-    settings = SearchSettings(objectives, plan, request.bounds, request.against_random)
-    paths, workers = trace_paths(space, request.out), Workers(request.jobs, request.dask)
-    with progress(f"search of {space.name}") as step:
-        outcome = run_search(space, paths, request.out, settings, workers=workers, step=step)
-    show(outcome.said(), front_table(read_rows(request.out), request.objectives))
-    show(curve_table(outcome.curves(), outcome.scale, objectives))
-    if request.plots:
-        show(*(f"figure: {path}" for path in plot_curves(outcome.curves(), request.plots)))
-
-
-@dataclass(frozen=True)
-class SensitivityRequest:
-    """What `sparsespike sensitivity` is asked for; traces replace the space's where there are some."""
-
-    space: str
-    out: Path
-    traces: Sequence[str] | None = None
-    objective: str = "energy"
-    samples: int = 64
-    seed: int = 0
-    around: Sequence[str] | None = None
-    plots: Path | None = None
-    jobs: int = -1
-    dask: str | None = None
-
-
-def sensitivity(request: SensitivityRequest) -> None:
-    """Which axis of a space matters, over all of it and around a point."""
-    from .analysis.explore.figures_sensitivity import plot_sensitivity
-    from .analysis.explore.influence import Question, run_sensitivity
-    from .analysis.explore.sensitivity import indices_table
-
-    space = opened_space(request.space, request.traces)
-    around = parse_settings(list(request.around or ()), "--around")
-    question = Question(request.objective, request.samples, request.seed, around)
-    paths, workers = trace_paths(space, request.out), Workers(request.jobs, request.dask)
-    with progress(f"sensitivity over {space.name}") as step:
-        found = run_sensitivity(space, paths, request.out, question, workers=workers, step=step)
-    show(
-        f"{found.points} points in {request.out}: {found.known} were known",
-        indices_table(found.indices, request.objective),
-        found.tornado.table(),
-    )
-    if request.plots:
-        show(*(f"figure: {path}" for path in plot_sensitivity(found.indices, found.tornado, request.plots)))
