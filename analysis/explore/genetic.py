@@ -57,7 +57,7 @@ def journal(path: Path) -> Iterator[Any]:
     """
     optuna = optuna_library()
 
-    class Lines(optuna.storages.journal.BaseJournalBackend):  # type: ignore[name-defined,misc]
+    class Lines(optuna.storages.journal.BaseJournalBackend):  # type: ignore[name-defined]
         """Optuna's own file has locks that outlive a killed process, and waits for the disk a dozen times a point."""
 
         def __init__(self, file: IO[bytes]) -> None:
@@ -165,7 +165,7 @@ class Genetic:
         while self._waiting():
             self._study.ask(self._distributions)
         loose = self._study.get_trials(deepcopy=False, states=(states.RUNNING,))
-        again = {}
+        again: dict[Choice, tuple[dict[str, int], int]] = {}
         for trial in loose:
             params = trial.system_attrs.get(FIXED, trial.params)
             if len(params) == len(self._distributions):  # else it was being asked: it will be again

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...simulator.errors import UserError
-from ..parallel import EVERYWHERE, Workers
+from ..parallel import EVERYWHERE, Workers, check_jobs
 from ..space import Space
 from .evaluation import Evaluation
 from .metrics import costs, parse_objectives
@@ -52,6 +52,7 @@ def run_sensitivity(
     Axes with a single value are left out. paths, step and errors: as in `run_sweep`.
     """
     plan = plan_of(space, question)
+    check_jobs(workers.jobs)
     reference, whole = plan.reference, plan.whole
     wanted = list(dict.fromkeys([reference, *neighbours(space, reference), *_needed(space, plan.design, whole)]))
     traces = open_traces(space, paths)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ...simulator.errors import UserError
-from ..parallel import EVERYWHERE, Workers
+from ..parallel import EVERYWHERE, Workers, check_jobs
 from ..space import Space, sobol
 from .evaluation import Evaluation, axes_of, choice_of
 from .genetic import Genetic, Plan, journal
@@ -92,6 +92,7 @@ def run_search(
     journal or one that is in use; KeyboardInterrupt (saying what is kept) on Ctrl-C.
     """
     check_search(space, settings)
+    check_jobs(workers.jobs)
     traces = open_traces(space, paths)
     budget = settings.plan.budget
     with journal(journal_of(out)) as storage, open_store(out, create=True) as store:
