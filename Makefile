@@ -10,6 +10,7 @@
 #   make oracle   the long comparison with the twin in Python: 5,000 cases, about an hour
 #   make fuzz     10,000 damaged traces, tickets and spike files: none may do more than be refused; some minutes
 #   make rtl      the long comparison with the twin in SystemVerilog (needs verilator, iverilog, yosys)
+#   make cluster-test   sweeps on a local dask scheduler with two workers, one of which is killed; and sweeps killed 20 times
 #   make area-table   the gates of the twin's blocks by Yosys, and their fit, into hwconfigs/area (BLOCKS for some); half an hour
 #   make sram-table   the tables of hwconfigs/energy/README.md, how good the interpolation of memories is, and its figure
 #   make test-clients  models of spikingjelly (two versions) and snnTorch, each from an environment of its own
@@ -23,9 +24,9 @@ EDITABLE := --no-build-isolation --config-settings editable_mode=strict
 
 # What the package is made of: an editable install in strict mode, which mypy needs, links these one by one.
 SOURCES := find . \( -path './.?*' -o -path ./build -o -path ./$(OUT) -o -path ./tests -o -name '*.egg-info' -o -name __pycache__ \) \
-	-prune -o \( -name '*.py' -o -name '*.toml' -o -name '*.csv' -o -name '*.md' -o -name '*.safetensors' \) -print | sort
+	-prune -o \( -name '*.py' -o -name '*.toml' -o -name '*.csv' -o -name '*.md' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.safetensors' \) -print | sort
 
-.PHONY: install demo test test-clients bench performance oracle fuzz rtl area-table sram-table lint figures tickets tickets-table tickets-verify clean
+.PHONY: install demo test test-clients bench performance oracle fuzz rtl cluster-test area-table sram-table lint figures tickets tickets-table tickets-verify clean
 install: .venv/.installed
 	@$(SOURCES) | cmp --silent - .venv/.sources || { $(PIP) install --no-deps $(EDITABLE) --editable . && $(SOURCES) > .venv/.sources; }
 
@@ -111,6 +112,10 @@ fuzz: install
 
 rtl: install
 	SPARSESPIKE_RTL=long $(BIN)/pytest -s tests/test_rtl_mesh.py tests/test_rtl_blocks.py
+
+cluster-test: install
+	$(BIN)/pytest -s tests/test_cluster.py
+	SPARSESPIKE_KILLS=20 $(BIN)/pytest -s tests/test_sweep_killed.py
 
 sram-table: install
 	@$(BIN)/python -m sparsespike.analysis.sram_view hwconfigs/energy/README.md

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .analysis.console import progress, show
 from .analysis.explore.metrics import parse_objectives
-from .analysis.explore.results import front_table, read_rows
 from .analysis.parallel import Workers
 from .analysis.shell import parse_settings
-from .explorations import FIRST_LOOK, opened_space, trace_paths
+from .explorations import FIRST_LOOK, opened_space, show_front
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,16 @@ def search(request: SearchRequest) -> None:
     from .analysis.explore.genetic import Plan
     from .analysis.explore.search import SearchSettings, check_search, run_search
 
-    space = opened_space(request.space, request.traces)
     objectives = parse_objectives(request.objectives)
     plan = Plan(request.budget, request.population, request.seed)
     settings = SearchSettings(objectives, plan, request.bounds, request.against_random)
-    check_search(space, settings)  # before tickets are traced
-    paths, workers = trace_paths(space, request.out), Workers(request.jobs, request.dask)
+    check = partial(check_search, settings=settings)
+    space, paths = opened_space(request.space, request.traces, request.out, check)
+    workers = Workers(request.jobs, request.dask)
     with progress(f"search of {space.name}") as step:
         outcome = run_search(space, paths, request.out, settings, workers=workers, step=step)
-    show(outcome.said(), front_table(read_rows(request.out), request.objectives))
+    show(outcome.said())
+    show_front(request.out, request.objectives)
     show(curve_table(outcome.curves(), outcome.scale, objectives))
     if request.plots:
         show(*(f"figure: {path}" for path in plot_curves(outcome.curves(), request.plots)))
@@ -69,14 +70,14 @@ class SensitivityRequest:
 def sensitivity(request: SensitivityRequest) -> None:
     """Which axis of a space matters, over all of it and around a point."""
     from .analysis.explore.figures_sensitivity import plot_sensitivity
-    from .analysis.explore.influence import Question, plan_of, run_sensitivity
+    from .analysis.explore.influence import Question, check_question, run_sensitivity
     from .analysis.explore.sensitivity import indices_table
 
-    space = opened_space(request.space, request.traces)
     around = parse_settings(list(request.around or ()), "--around")
     question = Question(request.objective, request.samples, request.seed, around)
-    plan_of(space, question)  # mistakes are told before tickets are traced
-    paths, workers = trace_paths(space, request.out), Workers(request.jobs, request.dask)
+    check = partial(check_question, question=question)
+    space, paths = opened_space(request.space, request.traces, request.out, check)
+    workers = Workers(request.jobs, request.dask)
     with progress(f"sensitivity over {space.name}") as step:
         found = run_sensitivity(space, paths, request.out, question, workers=workers, step=step)
     show(

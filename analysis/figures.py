@@ -22,7 +22,7 @@ def energy_by_component(energies: Mapping[str, Mapping[str, float]], ax: Axes) -
     energies: chip -> component -> pJ per image.
     """
     names = list(energies)
-    parts = _series(list(energies.values()))
+    parts = stacked_series(list(energies.values()))
     bottom = np.zeros(len(names))
     for number, (part, values) in enumerate(parts.items()):
         colour, hatch = paint(number)
@@ -44,7 +44,7 @@ def cycles_by_layer(layers: Sequence[str], causes: Sequence[Mapping[str, float]]
 
     causes: for each layer, cause -> core cycles per image; `cores` of them pass in one cycle.
     """
-    parts = _series(causes)
+    parts = stacked_series(causes)
     left = np.zeros(len(layers))
     for number, (part, values) in enumerate(parts.items()):
         colour, hatch = paint(number)
@@ -102,7 +102,7 @@ def ablation(names: Sequence[str], energies: Sequence[float], latencies: Sequenc
     ax.legend(loc="upper right")
 
 
-def _series(bars: Sequence[Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
+def stacked_series(bars: Sequence[Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
     """Part -> its value in each bar, the largest part first, parts too small to see gathered as "other"."""
     names = dict.fromkeys(name for bar in bars for name in bar)
     values = {name: np.array([bar.get(name, 0.0) for bar in bars], np.float64) for name in names}

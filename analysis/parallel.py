@@ -81,8 +81,10 @@ def finished(
 def _configured(workers: Workers) -> Iterator[int]:
     """joblib's backend for the workers; yields how many there are."""
     if workers.dask is not None:
-        from .cluster import connected  # a library of its own, for those who have a cluster
-
+        try:
+            from .cluster import connected
+        except ImportError:
+            raise UserError("--dask needs the library distributed: pip install 'sparsespike[dask]'") from None
         with connected(workers.dask, workers.prepare) as width:
             yield width
         return

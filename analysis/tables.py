@@ -46,16 +46,25 @@ class Table:
         )
 
 
+_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"))
+
+
+def prefix(value: float, digits: int = 3) -> tuple[float, str]:
+    """The SI prefix that a number is written with, and what it stands for: prefix(0.00123) = (1e-3, "m")."""
+    if value == 0:
+        return 1.0, ""
+    rounded = float(f"{abs(value):.{digits}g}")  # 999.6 must become 1.00 k, not 1000
+    return next((pair for pair in _PREFIXES if rounded >= pair[0]), _PREFIXES[-1])
+
+
 def si(value: float, unit: str, digits: int = 3) -> str:
     """A number with an SI prefix, e.g. si(0.00123, "s") = "1.23 ms"."""
-    prefixes = [(1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p")]
+    factor, sign = prefix(value, digits)
     if value == 0:
         return f"0 {unit}"
-    rounded = float(f"{abs(value):.{digits}g}")  # 999.6 must become 1.00 k, not 1000
-    factor, prefix = next((pair for pair in prefixes if rounded >= pair[0]), prefixes[-1])
     scaled = value / factor
     whole = len(str(int(abs(float(f"{scaled:.{digits}g}")))))
-    return f"{scaled:,.{max(0, digits - whole)}f} {prefix}{unit}"
+    return f"{scaled:,.{max(0, digits - whole)}f} {sign}{unit}"
 
 
 def kib(count: float) -> str:

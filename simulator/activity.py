@@ -98,6 +98,7 @@ class Activity:
     verified: spikes and logits compared and found equal, or None where nothing was compared.
     bound: nothing was stepped: `cycles` and `latency` are lower bounds (section B), `causes` what is known of them; all
         else is as it would be.
+    brief: only layers, cores, counts, cycles, latency and synaptic events are there, the others are empty (brief.py).
     """
 
     layers: tuple[str, ...]
@@ -115,6 +116,7 @@ class Activity:
     saturations: int = 0
     verified: "Verified | None" = None
     bound: bool = False
+    brief: bool = False
 
     @property
     def total_cycles(self) -> int:

@@ -232,18 +232,29 @@ def _ann_attention_faults(placement: Placement, layer: Attention, source: Stream
 def spilled_bytes(placement: Placement, image: int, index: int) -> int:
     """D5: bytes that a layer writes to DRAM and reads back, each way, on an image."""
     chip, plan = placement.chip, placement.plans[index]
-    bits = np.zeros(chip.cores, np.int64)
-    for name in _live_streams(placement, index):
-        bits += stream_bits(placement, name)
-    for name in placement.trace.streams if chip.core.partition == "token" else ():
-        bits += _copied_bits(placement, name, index)
-    spikes = _beyond(bits, chip.core.spike_kib)
+    key = "spilled spikes", index
+    if key not in placement.derived:
+        placement.derived[key] = _spilled_spikes(placement, index)
+    spikes: int = placement.derived[key]
     potentials = 0
     if isinstance(plan.layer, (Conv, Linear)):
         positions = open_positions(placement, plan, image)
         potentials = _beyond(plan.owned * potential_width(placement) * positions, chip.core.potential_kib)
     batches = -(-placement.trace.numerics.timesteps // plan.batch)
     return spikes + (batches - 1) * potentials
+
+
+def _spilled_spikes(placement: Placement, index: int) -> int:
+    """Bytes of streams and of copies of streams that do not fit spike memory while a layer runs; of any image."""
+    chip = placement.chip
+    bits = np.zeros(chip.cores, np.int64)
+    for name in _live_streams(placement, index):
+        if name not in placement.derived:
+            placement.derived[name] = stream_bits(placement, name)
+        bits += placement.derived[name]
+    for name in placement.trace.streams if chip.core.partition == "token" else ():
+        bits += _copied_bits(placement, name, index)
+    return _beyond(bits, chip.core.spike_kib)
 
 
 def open_positions(placement: Placement, plan: LayerPlan, image: int) -> NDArray[np.int64]:

@@ -1,5 +1,6 @@
-"""Action counts of a layer on an image, from its events and placement alone: no clock (rules W1 to W7, M4 to M6)."""
+"""Action counts of a layer on some images, from its events and placement alone: no clock (rules W1 to W7, M4 to M6)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,29 +27,37 @@ class Counted:
     spikes: int
 
 
-def count_layer(placement: Placement, plan: LayerPlan, image: int, work: Work, totals: Totals | None) -> Counted:
-    """Counts of the tokens in `work`; `totals` are of its flits, None for layers without a phase."""
+def count_layer(
+    placement: Placement, plan: LayerPlan, images: Sequence[int], works: Sequence[Work], totals: Totals | None
+) -> Counted:
+    """Counts of the tokens in `works`, a layer's steps on `images`, all together.
+
+    totals: of the flits of all these steps; None for layers without a phase.
+    """
     actions = np.zeros(len(Action), np.int64)
     synaptic_events = 0
+    each = list(zip(images, works, strict=True))
     if totals is not None:
         multiplied = is_ann(placement.trace)
         synaptic_events = _count_flits(plan, totals, actions, multiplied)
         if multiplied:
-            synaptic_events = _activations_met(placement, plan, image, work)
-        _count_network(placement, plan, work, totals, actions)
+            synaptic_events = sum(_activations_met(placement, plan, image, work) for image, work in each)
+        _count_network(placement, plan, works, totals, actions)
     elif plan.stored is not None:
-        synaptic_events = _count_pixels(plan, actions)
-    made = len(list_made(plan, work))
-    _count_neurons(placement, plan, made, actions)
-    _count_spike_memory(placement, plan, work, made, actions)
+        synaptic_events = len(each) * _count_pixels(plan, actions)
+        actions *= len(each)
+    made = sum(len(list_made(plan, work)) for work in works)
+    _count_neurons(placement, plan, len(each), made, actions)
+    _count_spike_memory(placement, plan, works, made, actions)
     if isinstance(plan.layer, Select):
-        _count_selector(placement, plan, actions)
-    elif isinstance(plan.layer, Attention):
+        _count_selector(placement, plan, len(each), actions)
+    for image, work in each if isinstance(plan.layer, Attention) else ():
         _count_attention(placement, plan, image, work, actions)
     actions[Action.ACCUMULATOR_UPDATE] += (
         actions[Action.ADD] + actions[Action.MULTIPLY_ADD] + actions[Action.ATTENTION_ADD]
     )
-    return Counted(actions, synaptic_events, _spikes(placement, plan, image, work))
+    spikes = sum(_spikes(placement, plan, image, work) for image, work in each)
+    return Counted(actions, synaptic_events, spikes)
 
 
 def count_transfers(channel: Channel, image: int, counts: NDArray[np.int64]) -> None:
@@ -105,7 +114,9 @@ def _count_pixels(plan: LayerPlan, actions: Counts) -> int:
     return int(every @ costs.nonzeros.sum(axis=1, dtype=np.int64))
 
 
-def _count_network(placement: Placement, plan: LayerPlan, work: Work, totals: Totals, actions: Counts) -> None:
+def _count_network(
+    placement: Placement, plan: LayerPlan, works: Sequence[Work], totals: Totals, actions: Counts
+) -> None:
     """W3, W4: flits over their trees, and scans of the keep bitmap."""
     assert plan.phase is not None
     trees, chip = plan.phase.trees, placement.chip
@@ -120,18 +131,20 @@ def _count_network(placement: Placement, plan: LayerPlan, work: Work, totals: To
         actions[Action.FEATURE_UPDATE] += events
     elif isinstance(plan.layer, Attention):
         actions[Action.OPERAND_WRITE] += events
-    if chip.token_unit.policy == "skip" and plan.layer.selector >= 0 and len(work.tokens):
-        scans = len(work.token) // len(work.tokens) if chip.core.order == "time_outer" else 1
+    if chip.token_unit.policy == "skip" and plan.layer.selector >= 0:
         scanning = 1 if plan.phase.senders.by_token else len(plan.phase.producers)
-        actions[Action.SCAN] += scans * plan.source.tokens * scanning
+        for work in works:
+            if len(work.tokens):
+                scans = len(work.token) // len(work.tokens) if chip.core.order == "time_outer" else 1
+                actions[Action.SCAN] += scans * plan.source.tokens * scanning
 
 
-def _count_neurons(placement: Placement, plan: LayerPlan, made: int, actions: Counts) -> None:
-    """W2, M4: neurons of every closed output (`made` places), or of every channel (A4)."""
+def _count_neurons(placement: Placement, plan: LayerPlan, images: int, made: int, actions: Counts) -> None:
+    """W2, M4: neurons of every closed output (`made` places), or of every channel of every image (A4)."""
     layer = plan.layer
     if plan.target is None or not isinstance(layer, (Conv, Linear, Attention)):
         return
-    places = 1 if isinstance(layer, Attention) and layer.form == "hadamard" else made
+    places = images if isinstance(layer, Attention) and layer.form == "hadamard" else made
     neurons = placement.trace.numerics.timesteps * places * plan.target.channels
     ann = is_ann(placement.trace)
     actions[Action.REQUANTISE if ann else Action.NEURON_UPDATE] += neurons
@@ -149,14 +162,17 @@ def _count_neurons(placement: Placement, plan: LayerPlan, made: int, actions: Co
         actions[Action.POTENTIAL_WRITE] += words
 
 
-def _count_spike_memory(placement: Placement, plan: LayerPlan, work: Work, made: int, actions: Counts) -> None:
+def _count_spike_memory(
+    placement: Placement, plan: LayerPlan, works: Sequence[Work], made: int, actions: Counts
+) -> None:
     """W2: bits of source and residual read, of the `made` places of the target written; W5: what is pooled."""
     timesteps = placement.trace.numerics.timesteps
     bits = placement.value_bits
     if plan.source.kind == "real":
-        actions[Action.SPIKE_READ] += plan.source.tokens * plan.source.channels * 8
+        actions[Action.SPIKE_READ] += len(works) * plan.source.tokens * plan.source.channels * 8
     else:
-        actions[Action.SPIKE_READ] += timesteps * len(work.tokens) * plan.source.channels * bits[plan.source.name]
+        tokens = sum(len(work.tokens) for work in works)
+        actions[Action.SPIKE_READ] += timesteps * tokens * plan.source.channels * bits[plan.source.name]
     if plan.target is None:
         return
     places = timesteps * made * plan.target.channels
@@ -165,10 +181,11 @@ def _count_spike_memory(placement: Placement, plan: LayerPlan, work: Work, made:
         actions[Action.SPIKE_READ] += places * bits[plan.layer.residual]
     if isinstance(plan.layer, Conv) and plan.layer.pooled is not None:
         assert plan.stored is not None
-        actions[Action.POOL_MAX] += timesteps * int(plan.stored.taps.sweeps.sum()) * plan.target.channels
+        sweeps = len(works) * int(plan.stored.taps.sweeps.sum())
+        actions[Action.POOL_MAX] += timesteps * sweeps * plan.target.channels
     if isinstance(plan.layer, Pool):
         action, values = _pooled(plan.layer, plan.source)
-        actions[action] += timesteps * values * plan.source.channels
+        actions[action] += len(works) * timesteps * values * plan.source.channels
 
 
 def _pooled(layer: Pool, source: Stream) -> tuple[Action, int]:
@@ -179,17 +196,16 @@ def _pooled(layer: Pool, source: Stream) -> tuple[Action, int]:
     return Action.POOL_OR if source.kind == "binary" else Action.POOL_MAX, source.tokens
 
 
-def _count_selector(placement: Placement, plan: LayerPlan, actions: Counts) -> None:
+def _count_selector(placement: Placement, plan: LayerPlan, images: int, actions: Counts) -> None:
     """W4: the scorer and the ranking, on the candidates."""
     layer = plan.layer
     assert isinstance(layer, Select)
     candidates = kept_count(placement.trace, layer, plan.source.tokens)
     if layer.hidden is not None:
-        actions[Action.SELECTOR_MAC] += candidates * (
-            hidden_weights(placement.chip, layer) + layer.hidden.output_channels
-        )
+        macs = hidden_weights(placement.chip, layer) + layer.hidden.output_channels
+        actions[Action.SELECTOR_MAC] += images * candidates * macs
     if layer.form != "random":
-        actions[Action.SCORE_COMPARE] += candidates * candidates
+        actions[Action.SCORE_COMPARE] += images * candidates * candidates
 
 
 def _count_attention(placement: Placement, plan: LayerPlan, image: int, work: Work, actions: Counts) -> None:
@@ -224,7 +240,15 @@ def _count_attention(placement: Placement, plan: LayerPlan, image: int, work: Wo
 
 
 def _operand_spikes(placement: Placement, plan: LayerPlan, image: int, work: Work) -> tuple[int, int]:
-    """Spikes of q over the queries, and of v over the kept tokens."""
+    """Spikes of q over the queries, and of v over the kept tokens; kept with the trace."""
+    memory, key = placement.trace.derived, ("operands", plan.layer.name, image, len(work.tokens))
+    if key not in memory:
+        memory[key] = _find_operand_spikes(placement, plan, image, work)
+    spikes: tuple[int, int] = memory[key]
+    return spikes
+
+
+def _find_operand_spikes(placement: Placement, plan: LayerPlan, image: int, work: Work) -> tuple[int, int]:
     third = plan.source.channels // 3
     kept = np.flatnonzero(placement.trace.kept_mask(plan.layer.selector, plan.source.tokens)[image])
     q = _channels_of(placement, plan, image, work.tokens)
@@ -276,4 +300,4 @@ def _spikes(placement: Placement, plan: LayerPlan, image: int, work: Work) -> in
         return 0
     if plan.source.events is None:
         return plan.source.tokens * plan.source.channels
-    return len(_event_slices(placement, plan, image, work.tokens))
+    return int(_row_lengths(placement, plan, image, work.tokens).sum())

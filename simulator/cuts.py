@@ -138,10 +138,13 @@ def keeps_copy(trace: Trace, chip: Chip, name: str, index: int) -> bool:
     """
     if chip.core.partition != "token":
         return False
-    linear = [i for i, layer in enumerate(trace.layers) if isinstance(layer, Linear)]
-    read = [i for i in linear if trace.layers[i].source == name]
-    added = [i for i in linear if trace.layers[i].residual == name]
-    return bool(read and added) and read[0] <= index <= added[-1]
+    key = "copied", name
+    if key not in trace.derived:
+        linear = [i for i, layer in enumerate(trace.layers) if isinstance(layer, Linear)]
+        read = [i for i in linear if trace.layers[i].source == name]
+        added = [i for i in linear if trace.layers[i].residual == name]
+        trace.derived[key] = range(read[0], added[-1] + 1) if read and added else range(0)
+    return index in trace.derived[key]
 
 
 class _Groups:

@@ -225,7 +225,7 @@ def _count_layer(record: _Record, index: int, image: int, sent: Sent | None) -> 
         work = list_work(placement.chip, tokens, placement.trace.numerics.timesteps)
         flits = None if plan.phase is None else encode_phase(placement, plan, [(image, work)])
         sent = work, None if flits is None else total_flits(plan, flits)
-    counted = count_layer(placement, plan, image, *sent)
+    counted = count_layer(placement, plan, [image], [sent[0]], sent[1])
     record.counts[index] += counted.actions
     record.synaptic_events[index] += counted.synaptic_events
     record.spikes[index] += counted.spikes

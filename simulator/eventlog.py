@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .kernels.log import GRANT, LOOKUP, OPEN, PLACE, POP, RELEASE, SEND, SWEEP, TAKE
@@ -26,3 +27,13 @@ def _name(kind: int, place: int) -> str:
     if kind == POP:
         return f"pop.{PORT_LETTERS[place]}"
     return PLAIN[kind]
+
+
+def grants(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """int64[grants] router and int64[grants] output (a place in PORT_LETTERS) of every flit granted, in no order.
+
+    A flit granted to an output other than L goes over a link. rows: int64[events, 4], a log.
+    """
+    kind, place = np.divmod(rows[:, 2], PLACE)
+    granted = kind == GRANT
+    return rows[granted, 1], place[granted] // PORTS

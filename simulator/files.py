@@ -39,8 +39,8 @@ def write_whole(path: str | Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         temporary.chmod(0o644)
         temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+    except (OSError, SafetensorError) as error:  # a full disk comes as either
+        raise UserError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .cuts import Cut, Home, lay_out
 from .hardware import Chip
 from .kernels.weight_memory import BITMAP, CSR, DENSE, EventCosts, RowFormat, RowSizes, measure_events, measure_rows
+from .memory import remember
 from .ranges import largest_values
 from .taps import Taps, find_taps
 from .trace import Attention, Conv, Head, Layer, Linear, Pool, Select, Stream, Trace, Weights
@@ -22,6 +23,7 @@ from .wiring import Consumers, Phase, plan_phase
 
 FORMATS = {"dense": DENSE, "bitmap": BITMAP, "csr": CSR}
 KEPT_CHIPS = 4  # whose stored weights a trace remembers
+KEPT_PHASES = 8  # placements whose phases it remembers
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,11 @@ class Placement:
     value_bits: dict[str, int]
     homes: dict[str, Home]
 
+    @cached_property
+    def derived(self) -> dict[Any, Any]:
+        """What follows from the placement alone and was found once, by what it is."""
+        return {}
+
 
 def place(trace: Trace, chip: Chip, cuts: Mapping[str, Iterable[int]] | None = None) -> Placement:
     """Decide where everything lies and runs. cuts: see `lay_out`.
@@ -124,9 +131,26 @@ def _plan_layer(trace: Trace, chip: Chip, layer: Layer, cut: Cut | None, homes: 
         unit_bytes = selector_bytes(chip, layer)
         parts |= {"unit_bytes": unit_bytes, "weight_bytes": unit_bytes}
     if source.kind != "real" and not isinstance(layer, Pool):
-        consumers = _find_consumers(chip, layer, cut, source)
-        parts["phase"] = plan_phase(chip, source, homes[source.name], consumers)
+        parts["phase"] = _keep_phase(trace, chip, layer, cut, homes[source.name])
     return LayerPlan(**parts)
+
+
+def _keep_phase(trace: Trace, chip: Chip, layer: Layer, cut: Cut | None, home: Home) -> Phase:
+    """`plan_phase`, remembered by all that it asks of the chip: where units stand, and how channels lie in words."""
+    source = trace.streams[layer.source]
+    key = (
+        layer.name,
+        (chip.mesh.columns, chip.mesh.rows, chip.attention.units, chip.mesh.value_bits, chip.core.encode_width),
+        (home.by, home.owner.tobytes()),
+        None if cut is None else (cut.by_token, cut.bounds.tobytes()),
+    )
+    return remember(
+        trace.derived,
+        "phases",
+        key,
+        lambda: plan_phase(chip, source, home, _find_consumers(chip, layer, cut, source)),
+        KEPT_PHASES * len(trace.layers),
+    )
 
 
 def _find_consumers(chip: Chip, layer: Layer, cut: Cut | None, source: Stream) -> Consumers:

@@ -14,6 +14,7 @@ from .. import __version__
 from . import engine
 from .activity import Action, Activity, Cause
 from .area import AREA_SCOPE, BlockArea, area_json, area_mm2
+from .brief import run_brief
 from .energy import Energy, EnergyTable, Pricer, load_energy_table, memories_of, table_of_node
 from .errors import UserError
 from .feedback import PerWeight, price_weights
@@ -146,9 +147,10 @@ class Report:
         """Spikes (by value) meeting a surviving weight, and pixels and activations (each once) likewise."""
         return int(self.activity.synaptic_events.sum())
 
-    def to_json(self) -> dict[str, Any]:
-        """The whole report as plain data; `save` writes it."""
-        report: dict[str, Any] = {
+    def summary(self) -> dict[str, Any]:
+        """What `to_json` says of the run as a whole, but for causes, counts and the parts of energy and area."""
+        low, nominal, high = self.energy.total.tolist()
+        return {
             "schema_version": SCHEMA_VERSION,
             "chip": self.chip.name,
             "images": len(self.activity.cycles),
@@ -156,26 +158,32 @@ class Report:
             "cycles_per_image": self.cycles_per_image,
             "latency_s": self.latency_s,
             "images_per_s": self.images_per_s,
-            "cycles_by_cause": self.cycles_by_cause,
             "traffic_bytes": self.traffic_bytes,
             "sram_bytes": self.sram_bytes,
-            "counts": self.counts,
-            "energy_pj": self.energy_pj,
+            "energy_pj": {"total": nominal, "low": low, "high": high},
             "area_mm2": self.area_mm2,
-            "area_by_memory_mm2": {name: area.nominal for name, area in self.area.items() if area.kind == "macro"},
-            "area_by_block_mm2": area_json(self.area),
             "area_scope": AREA_SCOPE,
             "extrapolated_macros": list(self.extrapolated),
             "synaptic_events": self.synaptic_events,
             **self.efficiency,
-            "saturations": self.activity.saturations,
             "accuracy": self.accuracy,
             "level": self.level,
             "replay_reason": self.replay_reason,
+            "provenance": self._provenance(),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole report as plain data; `save` writes it."""
+        report: dict[str, Any] = self.summary() | {
+            "cycles_by_cause": self.cycles_by_cause,
+            "counts": self.counts,
+            "energy_pj": self.energy_pj,
+            "area_by_memory_mm2": {name: area.nominal for name, area in self.area.items() if area.kind == "macro"},
+            "area_by_block_mm2": area_json(self.area),
+            "saturations": self.activity.saturations,
             "host": [vars(work) for work in self.host],
             "placement": {name: list(cut) for name, cut in self.activity.cuts.items()},
             "layers": self._layers(),
-            "provenance": self._provenance(),
         }
         if self.activity.bound:
             report["bound"] = True
@@ -265,14 +273,16 @@ def bound_report(
     images: int | None = None,
     cuts: Mapping[str, Iterable[int]] | None = None,
     progress: Progress | None = None,
+    brief: bool = False,
 ) -> Report:
     """What `simulate` would report, without stepping: counts and traffic exact, the rest lower bounds (section B).
 
     Cycles, latency and energy are at least what the report says; it has no `images_per_s`.
-    The arguments are those of `simulate`, and so is what it raises.
+    brief: for those who look at many chips, several times as fast: the report has a `summary` and no more.
+    The other arguments are those of `simulate`, and so is what it raises.
     """
     run = partial(engine.run, chip=chip, bound=True, progress=progress, cuts=cuts)
-    return _report(trace, chip, energy, images, run)
+    return _report(trace, chip, energy, images, partial(run_brief, chip=chip, cuts=cuts) if brief else run)
 
 
 def _table(chip: Chip, energy: str | Path | EnergyTable | None) -> EnergyTable:
@@ -309,7 +319,7 @@ def _report(
         accuracy=part.accuracy(),
         trace_sha256=trace.sha256,
         trace_provenance=dict(part.provenance),
-        per_weight=price_weights(part, chip, table, activity),
+        per_weight={} if activity.brief else price_weights(part, chip, table, activity),
         level=part.level,
         replay_reason=part.replay_reason,
         host=part.host,

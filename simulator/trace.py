@@ -11,7 +11,7 @@ through the later layers, as a chip without token skip computes it), or are empt
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -201,6 +201,10 @@ class Trace:
     def derived(self) -> dict[Any, Any]:
         """What follows from the trace alone and was found once, by what it is; no part of its content (bounds.py)."""
         return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy for another process holds the content alone: what was found out about it is found again there."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def layer(self, name: str) -> Layer:
         """The layer of that name; raises KeyError."""

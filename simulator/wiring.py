@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +40,11 @@ class Phase:
     senders: Senders
     trees: Trees
     first_token: NDArray[np.int64]  # [producers]: first token that each may hold a part of (T4)
+
+    @cached_property
+    def derived(self) -> dict[Any, Any]:
+        """What follows from a phase, its trace and the order of the chip's loops, by what it is."""
+        return {}
 
 
 def plan_phase(chip: Chip, source: Stream, home: Home, consumers: Consumers) -> Phase:

@@ -65,10 +65,16 @@ def space_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def swept(trace_file: Path, tmp_path_factory: pytest.TempPathFactory) -> list[store.Row]:
-    """The space above, swept without a break in one process."""
+def swept_file(trace_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of the space above, swept without a break in one process."""
     folder = tmp_path_factory.mktemp("sweep")
     (folder / "space.toml").write_text(SPACE)
     found = replace(space.load_space(folder / "space.toml"), traces=("digits",))
     sweep.run_sweep(found, {"digits": trace_file}, folder / "r.sqlite", workers=Workers(1))
-    return read_rows(folder / "r.sqlite")
+    return folder / "r.sqlite"
+
+
+@pytest.fixture(scope="session")
+def swept(swept_file: Path) -> list[store.Row]:
+    """Its points."""
+    return read_rows(swept_file)

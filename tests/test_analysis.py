@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import arrays
 from sparsespike import UserError
 from sparsespike.analysis import gallery, readme
 from sparsespike.analysis.explore import store
-from sparsespike.analysis.explore.figures import plot_results
+from sparsespike.analysis.explore.figures import scatter_figure
 from sparsespike.analysis.explore.pareto import non_dominated
 from sparsespike.analysis.explore.results import front_table
 from sparsespike.analysis.page import Section, not_modelled, write_page
@@ -197,8 +197,12 @@ def test_figures_leave_the_users_matplotlib_alone(tmp_path: Path) -> None:
 
 
 def test_the_same_data_gives_the_same_figure(swept: list[store.Row], tmp_path: Path) -> None:
-    first, second = plot_results(swept, tmp_path / "a"), plot_results(swept, tmp_path / "b")
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    paths = [tmp_path / folder / f"points.{ending}" for ending in ("png", "svg") for folder in "ab"]
+    with styled():
+        for folder in "ab":
+            save(scatter_figure(swept), tmp_path / folder, "points")
+    png, same_png, svg, same_svg = (path.read_bytes() for path in paths)
+    assert (png, svg) == (same_png, same_svg)
 
 
 class _Page(HTMLParser):

@@ -22,6 +22,7 @@ LIBRARIES = {
     "analysis/console.py": {"rich"},
     "analysis/shell.py": {"typer"},
     "analysis/cluster.py": {"distributed"},
+    "analysis/explore/page/__init__.py": {"plotly"},
     "analysis/explore/genetic.py": {"optuna"},
 }
 # room -> the parts of the package that its modules may import

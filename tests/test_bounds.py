@@ -14,6 +14,7 @@ from sparsespike.simulator.activity import Cause
 from sparsespike.simulator.bounds import bound
 from sparsespike.simulator.bounds.earliest import Walk, list_image
 from sparsespike.simulator.bounds.packing import pack
+from sparsespike.simulator.brief import run_brief
 from sparsespike.simulator.busy import Busy
 from sparsespike.simulator.energy import load_energy_table, price
 from sparsespike.simulator.engine import run
@@ -88,6 +89,48 @@ def test_a_bound_needs_the_trace_only_once():
     assert np.array_equal(again.ends, bound(before, chip_with(mesh__columns=2, mesh__rows=2, core__lanes=2)).ends)
     assert np.array_equal(first.ends, bound(trace, chip).ends)
     assert trace.sha256 == before.sha256
+
+
+@every_case
+def test_in_brief_it_is_the_same(seed):
+    """Cycles, counts and events of all images at once are those of a bound image by image."""
+    case = make_case(seed)
+    known, brief = run(case.trace, case.chip, bound=True), run_brief(case.trace, case.chip)
+    for name in ("cycles", "latency", "counts", "synaptic_events"):
+        assert np.array_equal(getattr(known, name), getattr(brief, name)), name
+
+
+def test_what_neighbours_share_changes_nothing():
+    """Chips in turn on one trace, which remembers; each as on a trace that has seen no other, back and forth."""
+    changes = [
+        {},
+        {"core__lanes": 2},
+        {"core__encode_width": 3},
+        {"mesh__value_bits": 2},
+        {"attention__units": 3},
+        {"mesh__columns": 1},
+        {"mesh__rows": 1},
+        {"mesh__columns": 3, "mesh__rows": 1},
+        {"mesh__link_bits": 8},
+        {"core__partition": "token"},
+        {"core__time_batch": 2},
+        {"core__order": "time_inner"},
+        {"token_unit__policy": "off"},
+        {"token_unit__policy": "gate"},
+        {"token_unit__scan_width": 2},
+        {"core__weight_format": "dense"},
+        {"core__spike_kib": 0.5},
+        {"core__potential_kib": 0.0625, "core__partition": "token"},
+        {"core__contexts": 2},
+        {"schedule": "pipelined", "mesh__columns": 8, "mesh__rows": 4},
+    ]
+    chips = [chip_with(**({"mesh__columns": 2, "mesh__rows": 2, "mesh__tree_bits": 12} | change)) for change in changes]
+    shared = replace(transformer())
+    for chip in [*chips, *reversed(chips)]:
+        alone = run_brief(replace(shared), chip)
+        together = run_brief(shared, chip)
+        for name in ("cycles", "latency", "counts"):
+            assert np.array_equal(getattr(alone, name), getattr(together, name)), (chip, name)
 
 
 # ---- packing ----
@@ -185,6 +228,18 @@ def test_a_report_of_bounds_says_so(tmp_path):
     assert known.latency_s <= true.latency_s
     assert known.images_per_s is None  # a bound on the end of an image says nothing of the next one's
     assert known.energy_pj["total"] < true.energy_pj["total"]
+
+
+def test_a_brief_report_is_its_summary():
+    """To the last bit what the long one says of the run as a whole; the rest is not there."""
+    trace, chip = transformer(), load_chip("mesh16")
+    brief = bound_report(trace, chip, brief=True)
+    summary, known = brief.summary(), bound_report(trace, chip).to_json()
+    parts = known["energy_pj"]
+    assert summary.pop("energy_pj") == {end: parts[end] for end in ("total", "low", "high")}
+    assert {**known, **summary} == known
+    with pytest.raises(IndexError):
+        brief.to_json()
 
 
 def test_bounds_move_no_flits(tmp_path):

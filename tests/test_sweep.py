@@ -147,8 +147,7 @@ def test_an_interrupted_sweep_goes_on(trace_file: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert f"{kept} were known" in done.stdout
-    found = replace(space.load_space(space_file), traces=(str(trace_file),))
-    sweep.run_sweep(found, {}, tmp_path / "whole.sqlite", workers=Workers(1))
+    swept_to(tmp_path / "whole.sqlite", space_file, trace_file)
     assert read_rows(out) == read_rows(tmp_path / "whole.sqlite")
 
 

@@ -1,6 +1,7 @@
 """The trace: files that come back equal, damage that is noticed, and every rule of `trace_check` broken once."""
 
 import json
+import pickle
 from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from broken_traces import BROKEN, COUNTED, GRADED, TRANSFORMER
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sparsespike import load_chip, simulate
 from sparsespike.simulator.builder import Builder, Style
 from sparsespike.simulator.errors import UserError
 from sparsespike.simulator.files import save_tensors
@@ -34,6 +36,17 @@ def same(left, right):
             same(one, other)
     else:
         assert left == right
+
+
+def test_a_copy_for_another_process_is_the_content_alone():
+    trace = synthetic_trace()
+    report = simulate(trace, load_chip("edge")).to_json()
+    assert trace.derived
+    copy = pickle.loads(pickle.dumps(trace))
+    assert not copy.derived
+    assert copy.sha256 == trace.sha256
+    same(copy, trace)
+    assert simulate(copy, load_chip("edge")).to_json() == report
 
 
 # ---- files ----

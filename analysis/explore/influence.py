@@ -13,7 +13,7 @@ from .metrics import costs, parse_objectives
 from .point import open_traces
 from .sensitivity import Design, Indices, saltelli, sobol_indices
 from .store import Row, open_store
-from .sweep import Progress, Step, checked, identity, kept_on_interrupt
+from .sweep import Progress, Step, attach, checked, kept_on_interrupt
 from .tornado import Tornado, neighbours, reference_of, tornado_of
 from .variation import Choice
 
@@ -57,7 +57,7 @@ def run_sensitivity(
     wanted = list(dict.fromkeys([reference, *neighbours(space, reference), *_needed(space, plan.design, whole)]))
     traces = open_traces(space, paths)
     with open_store(out, create=True) as store:
-        store.bind(identity(space))
+        attach(store, space, traces)
         evaluation = Evaluation(space, traces, store, workers)
         progress = Progress(step, 0, len(wanted))
         with kept_on_interrupt(progress, out):
@@ -101,6 +101,11 @@ def plan_of(space: Space, question: Question) -> Points:
     design = saltelli([sizes[name] for name in names], question.samples, question.seed)
     whole = {choice: _whole(choice, free, len(sizes)) for choice in design.choices()}
     return Points(reference, tuple(names), design, whole)
+
+
+def check_question(space: Space, question: Question) -> None:
+    """Raise UserError, as `plan_of`, for a question that cannot be asked."""
+    plan_of(space, question)
 
 
 def _whole(choice: Choice, free: list[int], axes: int) -> Choice:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
-from ...simulator.energy import load_energy_table
+from ...simulator.energy import EnergyTable, load_energy_table
 from ...simulator.errors import UserError
 from ...simulator.hardware import NAMES, ORIGIN, Chip
 from ...simulator.report import bound_report, simulate
@@ -65,7 +65,7 @@ def point_of(space: Space, traces: Mapping[str, TraceFile], candidate: Candidate
         key = _key(trace.sha256, candidate.energy, [space.chip, dict(candidate.settings)])
         prices, reason = candidate.energy or "", candidate.reason
         return Row(key, program_version(), trace.name, prices, candidate.settings, None, reason)
-    table = _table_sha256(candidate.energy)
+    table = _table(candidate.energy).sha256
     key = _key(trace.sha256, table, candidate.chip.model_dump(exclude=ORIGIN | NAMES))
     return Point(key, trace, candidate.energy, candidate.settings, candidate.chip)
 
@@ -75,8 +75,9 @@ def _key(*content: Any) -> str:
 
 
 @lru_cache(maxsize=64)
-def _table_sha256(energy: str) -> str:
-    return load_energy_table(energy).sha256
+def _table(energy: str) -> EnergyTable:
+    """Read once in each process: that takes longer than to price a run."""
+    return load_energy_table(energy)
 
 
 @lru_cache(maxsize=1)
@@ -89,7 +90,7 @@ def program_version() -> str:
 def simulate_point(point: Point) -> Row:
     """The row of a point, simulated; one that does not fit has a reason instead of a report."""
     try:
-        return point.row(simulate(trace_of(point.trace), point.chip, point.prices).to_json())
+        return point.row(simulate(trace_of(point.trace), point.chip, _table(point.prices)).to_json())
     except UserError as error:
         return point.row(None, str(error))
 
@@ -97,7 +98,7 @@ def simulate_point(point: Point) -> Row:
 def bound_point(point: Point) -> Row:
     """The same without stepping: latency and energy are lower bounds, area and accuracy exact; no report is kept."""
     try:
-        report = bound_report(trace_of(point.trace), point.chip, point.prices).to_json()
+        report = bound_report(trace_of(point.trace), point.chip, _table(point.prices), brief=True).summary()
     except UserError as error:
         return point.row(None, str(error))
     metrics = metrics_of(report)

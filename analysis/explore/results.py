@@ -7,8 +7,9 @@ import numpy as np
 
 from ...simulator.errors import UserError
 from ..tables import Table
-from .metrics import costs, described, parse_objectives
+from .metrics import BOUNDED, costs, described, parse_objectives
 from .pareto import non_dominated
+from .pruning import unsettled
 from .store import Row, open_store
 
 
@@ -61,3 +62,20 @@ def front_table(rows: Sequence[Row], objectives: str) -> Table:
     if beyond:
         note += f"; {beyond} with memories extrapolated beyond the SRAM table"
     return Table(f"Pareto front: {', '.join(names)}", ("settings", "trace", *names), cells, f"{note}.")
+
+
+def left_out(results: str | Path, objectives: str) -> list[str]:
+    """A line about points that have a bound, but were not simulated: may one be on the front under these objectives?"""
+    names = parse_objectives(objectives)
+    with open_store(results) as store:
+        rows = store.rows()
+        bounds = store.rows(bounds=True, program=rows[0].program) if rows else []
+    known = {row.key for row in rows}
+    skipped = sum(row.feasible and row.key not in known for row in bounds)
+    if not skipped:
+        return []
+    may = unsettled(rows, bounds, names)
+    if not may:
+        return [f"{skipped} more points that fit were left out: none can be on this front, by their lower bounds."]
+    how = f"with --exact-front {','.join(names)}" if set(names) <= set(BOUNDED) else "without --exact-front"
+    return [f"{skipped} more points that fit were left out: {may} of them may be on this front; sweep {how} to know."]

@@ -17,7 +17,7 @@ from .metrics import METRICS, costs
 from .point import TraceFile, open_traces, program_version
 from .problem import Found, Problem, random_search
 from .store import Row, open_store
-from .sweep import Progress, Step, checked, identity, kept_on_interrupt
+from .sweep import Progress, Step, attach, checked, identity, kept_on_interrupt
 from .variation import Choice, Costs
 
 
@@ -96,7 +96,7 @@ def run_search(
     traces = open_traces(space, paths)
     budget = settings.plan.budget
     with journal(journal_of(out)) as storage, open_store(out, create=True) as store:
-        store.bind(identity(space))
+        attach(store, space, traces)
         evaluation = Evaluation(space, traces, store, workers)
         progress = Progress(step, 0, budget * (2 if settings.against_random else 1))
         problem = _problem(evaluation, settings, progress)

@@ -8,8 +8,8 @@ import json
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from .metrics import METRICS, Metrics
 
 # sqlite's own fields for telling one program's files from another's
 APPLICATION_ID, VERSION = 0x53505253, 3  # 3: one space per file, metrics as columns, compressed reports
+TRACE_FILES = "trace files"  # a line of `about`
 BUSY_S = 60.0  # how long one process waits for another's commit
 
 _COLUMNS = ", ".join(f'"{name}" REAL' for name in METRICS)
 _NAMES = ", ".join(f'"{name}"' for name in METRICS)
+_KNOWN = f"key, program, trace, prices, settings, reason, {_NAMES}"  # all but the report
 _ROW = f"""
     key TEXT PRIMARY KEY,       -- SHA-256 of trace, chip and energy table
     program TEXT NOT NULL,      -- that computed it; another program's result is replaced, never mixed in
@@ -94,6 +96,16 @@ class Store:
         with self._lock, _translated(self.path):
             return {name: json.loads(value) for name, value in self._connection.execute("SELECT * FROM about")}
 
+    def remember_traces(self, files: Mapping[str, str]) -> None:
+        """Keep where the file of each trace is, for those who run a point again."""
+        values = json.dumps(self.trace_files() | dict(files))
+        with self._writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (TRACE_FILES, values))
+
+    def trace_files(self) -> dict[str, str]:
+        """Name of a trace -> its file, where the last exploration found it."""
+        return dict(self.about().get(TRACE_FILES, {}))
+
     def has(self, key: str, program: str, *, bounds: bool = False) -> bool:
         """Whether this program has computed a point, or its bound."""
         query = f"SELECT 1 FROM {_table(bounds)} WHERE key = ? AND program = ?"
@@ -106,26 +118,36 @@ class Store:
         with self._lock, _translated(self.path):
             return {key for (key,) in self._connection.execute(query, (program,))}
 
+    def get(self, key: str, program: str, *, bounds: bool = False) -> Row | None:
+        """A point that this program has computed, or its bound, without its report; None where it has not."""
+        query = f"SELECT {_KNOWN} FROM {_table(bounds)} WHERE key = ? AND program = ?"
+        with self._lock, _translated(self.path):
+            found = self._connection.execute(query, (key, program)).fetchone()
+            return None if found is None else _row(found)
+
     def add(self, row: Row, *, bounds: bool = False) -> None:
         """Store a point, or its bound, and commit."""
-        metrics = row.metrics or {}
-        report = None if row.report is None else zlib.compress(json.dumps(row.report).encode(), 1)
-        numbers = [metrics.get(name) for name in METRICS]
-        values = (row.key, row.program, row.trace, row.prices, json.dumps(dict(row.settings)), row.reason)
-        marks = ", ".join("?" * (len(values) + len(numbers) + 1))
-        with self._writing() as connection:
-            connection.execute(f"INSERT OR REPLACE INTO {_table(bounds)} VALUES ({marks})", (*values, *numbers, report))
+        self.add_all([row], bounds=bounds)
 
-    def rows(self, *, bounds: bool = False) -> list[Row]:
-        """All points of the program that wrote last, without reports.
+    def add_all(self, rows: Iterable[Row], *, bounds: bool = False) -> None:
+        """Store points, or their bounds, and commit once: all are there, or none."""
+        values = [_values(row) for row in rows]
+        if not values:
+            return
+        marks = ", ".join("?" * len(values[0]))
+        with self._writing() as connection:
+            connection.executemany(f"INSERT OR REPLACE INTO {_table(bounds)} VALUES ({marks})", values)
+
+    def rows(self, *, bounds: bool = False, program: str | None = None) -> list[Row]:
+        """All points of a program, or else of the one that wrote last, without reports.
 
         Ordered by content (trace, settings, energy table), whatever order they were finished in.
         """
         table = _table(bounds)
-        query = f"""SELECT key, program, trace, prices, settings, reason, {_NAMES} FROM {table}
-            WHERE program = (SELECT program FROM {table} ORDER BY rowid DESC LIMIT 1)"""
+        query = f"""SELECT {_KNOWN} FROM {table} WHERE program =
+            coalesce(?, (SELECT program FROM {table} ORDER BY rowid DESC LIMIT 1))"""
         with self._lock, _translated(self.path):
-            return sorted(map(_row, self._connection.execute(query)), key=_order)
+            return sorted(map(_row, self._connection.execute(query, (program,))), key=_order)
 
     def outdated(self) -> int:
         """Points in the file that an older program computed; `rows` leaves them out."""
@@ -156,6 +178,17 @@ def _table(bounds: bool) -> str:
     return "bounds" if bounds else "points"
 
 
+def _values(row: Row) -> tuple[Any, ...]:
+    metrics = row.metrics or {}
+    report = None if row.report is None else zlib.compress(json.dumps(row.report).encode(), 1)
+    numbers = [metrics.get(name) for name in METRICS]
+    return (
+        *(row.key, row.program, row.trace, row.prices, json.dumps(dict(row.settings)), row.reason),
+        *numbers,
+        report,
+    )
+
+
 def _row(values: tuple[Any, ...]) -> Row:
     key, program, trace, prices, settings, reason, *numbers = values
     metrics = None if reason else dict(zip(METRICS, numbers, strict=True))
@@ -174,7 +207,7 @@ def _short(value: Any) -> str:
 
 @contextmanager
 def open_store(path: str | Path, *, create: bool = False) -> Iterator[Store]:
-    """Open a result file, made anew where it does not exist and `create` is set.
+    """Open a result file; with `create` for writing, and made anew where it does not exist.
 
     Raises UserError where it is missing, damaged, another program's, of a newer version, or cannot be written.
     """
@@ -197,8 +230,16 @@ def open_store(path: str | Path, *, create: bool = False) -> Iterator[Store]:
             if fresh:
                 _found(connection)
             _check(path, connection)
+            if create:
+                # A commit need not wait for the disk: a process that is killed loses nothing, nor does a second writer.
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
         yield Store(path, connection)
     finally:
+        if create:
+            # One file again, which can be copied, and read where nothing may be written; not while another writes.
+            with suppress(sqlite3.Error):
+                connection.execute("PRAGMA journal_mode = DELETE")
         connection.close()
 
 

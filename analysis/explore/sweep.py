@@ -70,7 +70,7 @@ def run_sweep(
     traces = open_traces(checked(space), paths)
     team = sending(workers, traces.values())
     with open_store(out, create=True) as store:
-        store.bind(identity(space))
+        attach(store, space, traces)
         every = {entry.key for entry in _entries(space, traces, sample)}
         known = every & store.keys(program_version())
         progress = Progress(step, len(known), len(every))
@@ -89,8 +89,12 @@ def _entries(
     space: Space, traces: Mapping[str, TraceFile], sample: Sample | None, seed: int | None = None
 ) -> Iterator[Point | Row]:
     """Points to simulate, and rows of combinations that are no chip, one by one: a space may be large."""
-    chosen = grid(space, seed) if sample is None else sobol(space, sample.count, sample.seed)
-    return (point_of(space, traces, space.candidate(values)) for values in chosen)
+    return (point_of(space, traces, space.candidate(values)) for values in chosen(space, sample, seed))
+
+
+def chosen(space: Space, sample: Sample | None, seed: int | None = None) -> Iterator[dict[str, object]]:
+    """Choices of the points of a space or of its sample; seed: as `grid` takes it."""
+    return grid(space, seed) if sample is None else sobol(space, sample.count, sample.seed)
 
 
 def _not_stored(entries: Iterable[Point | Row], store: Store, progress: Progress) -> Iterator[Point | Row]:
@@ -121,6 +125,12 @@ def checked(space: Space) -> Space:
     if not space.traces:
         raise UserError("nothing to sweep: the space names no trace; give one on the command line")
     return space
+
+
+def attach(store: Store, space: Space, traces: Mapping[str, TraceFile]) -> None:
+    """Say in a result file of which space it is, and where its traces are. Raises UserError for another space's."""
+    store.bind(identity(space))
+    store.remember_traces({name: str(Path(file.path).resolve()) for name, file in traces.items()})
 
 
 def identity(space: Space) -> dict[str, Any]:

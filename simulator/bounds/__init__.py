@@ -55,8 +55,11 @@ def bound(
     return bound_placed(place(trace, chip, cuts), stepwise=stepwise)
 
 
-def bound_placed(placement: Placement, *, stepwise: bool = True) -> Bounds:
-    """The same for a trace that is placed already; takes time for its events, not for its cycles."""
+def bound_placed(placement: Placement, channel: Channel | None = None, *, stepwise: bool = True) -> Bounds:
+    """The same for a trace that is placed already; takes time for its events, not for its cycles.
+
+    channel: the placement's, before its first cycle; it is run through.
+    """
     names = tuple(plan.layer.name for plan in placement.plans)
     if placement.chip.schedule == "pipelined":
         ends, latency = bound_pipeline(placement)
@@ -64,7 +67,7 @@ def bound_placed(placement: Placement, *, stepwise: bool = True) -> Bounds:
     images = placement.trace.images
     computed = np.stack([bound_layer(placement, plan, stepwise) for plan in placement.plans], axis=1)
     alone, ends = computed.copy(), np.zeros((images, len(names)), np.int64)
-    channel = Channel(placement, images)
+    channel = channel or Channel(placement, images)
     for image in range(images):
         for index, cycles in enumerate(computed[image].tolist()):
             start = channel.begin(image, index)

@@ -51,7 +51,10 @@ def list_takers(placement: Placement, plan: LayerPlan) -> Takers:
         kinds = service.shape[1]
         if not stored.shared and len(consumers.cores) < service.shape[2]:
             service = np.ascontiguousarray(service[:, :, consumers.cores])
-    way = _ways(placement, phase)
+    key = "ways", placement.chip.flit_cycles
+    if key not in phase.derived:
+        phase.derived[key] = _ways(placement, phase)
+    way = phase.derived[key]
     nearest = np.where(way == NO_WAY, np.iinfo(np.int64).max, way).min(axis=0)
     return Takers(
         NO_OWNERS if consumers.of_channel is None else consumers.of_channel,
@@ -106,12 +109,15 @@ class Walk:
         assert plan.phase is not None
         packed = pack(placement.trace, plan.source, plan.batch, plan.phase.senders.largest)
         takers = list_takers(placement, plan)
-        return Walk(placement, plan, packed, list_encoders(plan.phase), takers, new_chain(placement, takers, begin))
+        kept = plan.phase.derived
+        if "encoders" not in kept:
+            kept["encoders"] = list_encoders(plan.phase)
+        return Walk(placement, plan, packed, kept["encoders"], takers, new_chain(placement, takers, begin))
 
     def through(self, image: int) -> int:
         """B5: cycles of the phase on an image by itself."""
         chain = new_chain(self.placement, self.takers, 0)
-        steps = list_steps(self.placement, self.plan, list_image(self.placement, self.plan, image), image)
+        steps = list_image_steps(self.placement, self.plan, image)
         sums = new_sums(self.takers)
         cycles = bound_phase(self.packed, self.encoders, self.takers, steps, chain, sums, NO_CYCLES)
         self.chain = chain
@@ -144,6 +150,17 @@ def list_image(placement: Placement, plan: LayerPlan, image: int) -> Work:
         kept[key] = list_work(chip, list_tokens(placement, plan, image), placement.trace.numerics.timesteps)
     work: Work = kept[key]
     return work
+
+
+def list_image_steps(placement: Placement, plan: LayerPlan, image: int) -> Steps:
+    """The steps of a layer on an image, which wait for nothing before the phase; kept with the phase."""
+    assert plan.phase is not None
+    chip, kept = placement.chip, plan.phase.derived
+    key = ("steps", image, chip.token_unit.policy, chip.core.order, chip.core.time_batch, chip.token_unit.scan_width)
+    if key not in kept:
+        kept[key] = list_steps(placement, plan, list_image(placement, plan, image), image)
+    steps: Steps = kept[key]
+    return steps
 
 
 def list_steps(placement: Placement, plan: LayerPlan, work: Work, image: int) -> Steps:

@@ -18,6 +18,7 @@ from .bounding import bound_rows
 from .pricing import reprice_row
 from .processes import cold_start_row, imagenet_row, start_row, two_processes_row
 from .rows import BARS, Row, Setting, table
+from .sweeping import overhead_row, two_workers_row
 
 SCHEMA_VERSION = 1
 RESULT = "bench.json"
@@ -32,6 +33,8 @@ GROUPS: tuple[Group, ...] = (
     (("bounds_speed", "bounds_tightness"), bound_rows),
     (("two_processes",), lambda setting: [two_processes_row(setting)]),
     (("reprice",), lambda setting: [reprice_row(setting)]),
+    (("sweep_two_workers",), lambda setting: [two_workers_row(setting)]),
+    (("sweep_overhead",), lambda setting: [overhead_row(setting)]),
     (("start",), lambda setting: [start_row(setting)]),
     (("start_cold",), lambda setting: [cold_start_row(setting)]),
 )

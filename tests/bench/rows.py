@@ -36,6 +36,8 @@ BARS = {
     "bounds_tightness": Bar("at least", 0.7, "x", "bound / simulated cycles, lowest median of any kind of layer"),
     "two_processes": Bar("at least", 1.8, "x", "throughput of two processes over that of one"),
     "reprice": Bar("at most", 1e-4, "s", "one digits run priced in another technology, by layer and component"),
+    "sweep_two_workers": Bar("at least", 1.8, "x", "points per second of a sweep by two workers over those by one"),
+    "sweep_overhead": Bar("at most", 0.01, "s", "a point of a sweep beside its simulation; memory of 8 x the points"),
     "start": Bar("at most", 2, "s", "`sparsespike simulate` of one digits image, in all"),
     "start_cold": Bar("at most", 90, "s", "all kernels compiled, no cache"),
 }
