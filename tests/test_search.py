@@ -109,21 +109,18 @@ def test_what_cannot_be_searched(
     assert list(tmp_path.iterdir()) == [space_file]
 
 
-def test_dimensions_are_seen_as_they_are(tmp_path: Path) -> None:
-    found = space.load_space("codesign")
-    axes = evaluation.axes_of(found)
-    assert [name for name, ordered in zip(axes.names, axes.ordered, strict=True) if not ordered] == [
-        "trace",
-        "energy",
-        "core.partition",
-        "core.weight_format",
-    ]
-    values = found.chosen((3, 0, 2, 1, 3, 1, 0, 2, 1, 1))
-    assert evaluation.choice_of(found, values) == (3, 0, 2, 1, 3, 1, 0, 2, 1, 1)
-    assert evaluation.choice_of(found, values | {"core.lanes": 3}) is None
-    assert evaluation.choice_of(found, {"trace": found.traces[0]}) is None
-    assert axes.allowed((0, 0, 2, 1, 0, 0, 0, 0, 0, 0))  # 4 x 2
-    assert not axes.allowed((0, 0, 2, 0, 0, 0, 0, 0, 0, 0))  # 4 x 1
+def test_dimensions_are_seen_as_they_are(mesh_space: space.Space) -> None:
+    axes = evaluation.axes_of(mesh_space)
+    assert axes.names == ("trace", "energy", "mesh.columns", "mesh.rows", "core.lanes", "core.weight_format")
+    assert axes.ordered == (False, False, True, True, True, False)
+    assert axes.sizes == (2, 1, 3, 3, 4, 2)
+    choice = (1, 0, 2, 1, 3, 1)
+    values = mesh_space.chosen(choice)
+    assert evaluation.choice_of(mesh_space, values) == choice
+    assert evaluation.choice_of(mesh_space, values | {"core.lanes": 3}) is None
+    assert evaluation.choice_of(mesh_space, {"trace": "a"}) is None
+    assert axes.allowed(choice)  # 4 x 2
+    assert not axes.allowed((1, 0, 2, 0, 3, 1))  # 4 x 1
 
 
 def test_a_contest_is_looked_up(
@@ -191,9 +188,9 @@ def test_ctrl_c_loses_nothing(trace_file: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "18 points looked at: 18 simulated" in done.stdout
-    found = replace(space.load_space(space_file), traces=(str(trace_file),))
+    found = replace(space.load_space(space_file), traces=("digits",))
     settings = search.SearchSettings(OBJECTIVES, genetic.Plan(18, 4), bounds=False)
-    search.run_search(found, {}, tmp_path / "whole", settings, workers=Workers(1))
+    search.run_search(found, {"digits": trace_file}, tmp_path / "whole", settings, workers=Workers(1))
     assert read_rows(out) == read_rows(tmp_path / "whole")
 
 

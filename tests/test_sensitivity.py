@@ -141,16 +141,15 @@ def test_samples_are_a_power_of_two(samples: int, said: str) -> None:
         sensitivity.saltelli((2, 2), samples, 0)
 
 
-def test_the_reference_is_nearest_to_the_base_chip() -> None:
-    found = space.load_space("codesign")
-    chip = found.base_values
-    reference = found.chosen(tornado.reference_of(found, {}))
-    assert reference["trace"] == found.traces[0]
-    assert reference["core.weight_format"] == chip["core.weight_format"]
-    for key in ("mesh.columns", "core.lanes", "core.weight_kib"):
-        assert abs(reference[key] - chip[key]) == min(abs(value - chip[key]) for value in found.axes[key])
-    moved = found.chosen(tornado.reference_of(found, {"core.lanes": 4, "trace": found.traces[6]}))
-    assert moved == reference | {"core.lanes": 4, "trace": found.traces[6]}
+def test_the_reference_is_nearest_to_the_base_chip(mesh_space: space.Space) -> None:
+    chip = mesh_space.base_values
+    reference = mesh_space.chosen(tornado.reference_of(mesh_space, {}))
+    assert reference["trace"] == "a"
+    assert reference["core.weight_format"] == chip["core.weight_format"] == "csr"
+    for key in ("mesh.columns", "mesh.rows", "core.lanes"):
+        assert abs(reference[key] - chip[key]) == min(abs(value - chip[key]) for value in mesh_space.axes[key])
+    moved = mesh_space.chosen(tornado.reference_of(mesh_space, {"core.lanes": 4, "trace": "b"}))
+    assert moved == reference | {"core.lanes": 4, "trace": "b"}
 
 
 @pytest.mark.parametrize(
@@ -161,9 +160,9 @@ def test_the_reference_is_nearest_to_the_base_chip() -> None:
         ({"mesh.columns": 1}, "mesh.columns = 1, mesh.rows = 4, .* is forbidden by a constraint"),
     ],
 )
-def test_a_reference_that_is_none(around: dict[str, object], said: str) -> None:
+def test_a_reference_that_is_none(around: dict[str, object], said: str, mesh_space: space.Space) -> None:
     with pytest.raises(UserError, match=said):
-        tornado.reference_of(space.load_space("codesign"), around)
+        tornado.reference_of(mesh_space, around)
 
 
 def test_a_tornado_by_hand(space_file: Path) -> None:
