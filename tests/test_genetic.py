@@ -90,6 +90,17 @@ def test_mutations_of_numbers_are_mostly_steps() -> None:
     assert {variation.mutated(AXES, 4, 0, rng) for _ in range(200)} == {1, 2, 3, 4, 5}
 
 
+def test_the_better_of_two_has_more_children() -> None:
+    """Of two parents the better one wins unless it is not drawn: three times in four."""
+    rng = np.random.default_rng(2)
+    good, bad = (0, 1, 1, 0, 2), (4, 3, 2, 0, 5)
+    parents = [variation.Parent(good, (0.0, 0.0)), variation.Parent(bad, None)]
+    children = np.array([variation.child(AXES, parents, set(), rng) for _ in range(1000)])
+    likeness = (children == good)[:, [0, 1, 2, 4]].mean()
+    unlike = (children == bad)[:, [0, 1, 2, 4]].mean()
+    assert 2 < likeness / unlike < 4
+
+
 def test_what_fits_beats_what_does_not() -> None:
     assert variation.beats((1, 2), (1, 3))
     assert variation.beats((9, 9), None)
@@ -204,6 +215,23 @@ def test_a_journal_cut_anywhere_gives_the_same_search(tmp_path: Path) -> None:
             assert searched(plan, storage=storage).found() == whole, cut
         if rng.random() < 0.3:  # cut again where it went on
             content = path.read_bytes()
+
+
+def test_a_journal_cut_while_loose_ends_are_put_in_order(tmp_path: Path) -> None:
+    """Killed among simulations, and killed again at any line of what the next start does before it goes on."""
+    plan, path = genetic.Plan(30, 6), tmp_path / "j"
+    whole = searched(plan).found()
+    with genetic.journal(path) as storage, pytest.raises(KeyboardInterrupt):
+        searched(plan, Asked(13), storage)
+    stopped = path.read_bytes().count(b"\n")
+    with genetic.journal(path) as storage:
+        genetic.Genetic(problem_of(Asked()), 2, plan, storage, "test")
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) >= stopped + 2 * 6  # each that was asked is asked again, and given up in its first form
+    for cut in range(stopped, len(lines) + 1):
+        path.write_bytes(b"".join(lines[:cut]))
+        with genetic.journal(path) as storage:
+            assert searched(plan, storage=storage).found() == whole, cut
 
 
 def test_a_larger_budget_goes_on(tmp_path: Path) -> None:
