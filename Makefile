@@ -11,6 +11,7 @@
 #   make fuzz     10,000 damaged traces, tickets and spike files: none may do more than be refused; some minutes
 #   make rtl      the long comparison with the twin in SystemVerilog (needs verilator, iverilog, yosys)
 #   make cluster-test   sweeps on a local dask scheduler with two workers, one of which is killed; and sweeps killed 20 times
+#   make contest  NSGA-II against random sampling on SPACE, looked up in SWEPT, the result file of a finished sweep of it
 #   make area-table   the gates of the twin's blocks by Yosys, and their fit, into hwconfigs/area (BLOCKS for some); half an hour
 #   make sram-table   the tables of hwconfigs/energy/README.md, how good the interpolation of memories is, and its figure
 #   make test-clients  models of spikingjelly (two versions) and snnTorch, each from an environment of its own
@@ -26,7 +27,7 @@ EDITABLE := --no-build-isolation --config-settings editable_mode=strict
 SOURCES := find . \( -path './.?*' -o -path ./build -o -path ./$(OUT) -o -path ./tests -o -name '*.egg-info' -o -name __pycache__ \) \
 	-prune -o \( -name '*.py' -o -name '*.toml' -o -name '*.csv' -o -name '*.md' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.safetensors' \) -print | sort
 
-.PHONY: install demo test test-clients bench performance oracle fuzz rtl cluster-test area-table sram-table lint figures tickets tickets-table tickets-verify clean
+.PHONY: install demo test test-clients bench performance oracle fuzz rtl cluster-test contest area-table sram-table lint figures tickets tickets-table tickets-verify clean
 install: .venv/.installed
 	@$(SOURCES) | cmp --silent - .venv/.sources || { $(PIP) install --no-deps $(EDITABLE) --editable . && $(SOURCES) > .venv/.sources; }
 
@@ -116,6 +117,11 @@ rtl: install
 cluster-test: install
 	$(BIN)/pytest -s tests/test_cluster.py
 	SPARSESPIKE_KILLS=20 $(BIN)/pytest -s tests/test_sweep_killed.py
+
+SPACE ?= codesign
+SWEPT ?= $(OUT)/$(SPACE).sqlite
+contest: install
+	@$(BIN)/python -m sparsespike.analysis.explore.contest $(SWEPT) --space $(SPACE) --budget 300 --seeds 5 --plots $(OUT)/contest
 
 sram-table: install
 	@$(BIN)/python -m sparsespike.analysis.sram_view hwconfigs/energy/README.md

@@ -8,6 +8,7 @@ import typer
 from . import __version__
 from .analysis.shell import REQUIRED, Commands, Options, command, flag, parse_settings, run_commands
 from .cli_explore import explore
+from .cli_search import look
 from .model.options import TRAIN_OPTIONS
 
 app = typer.Typer(
@@ -247,6 +248,7 @@ def _compare(**options: Any) -> None:
 
 
 app.add_typer(explore)  # its commands stand beside these
+app.add_typer(look)
 
 
 @app.command()

@@ -1,11 +1,11 @@
-"""The commands about design spaces: sweep, front, plot, recommend, search and sensitivity."""
+"""The commands about design spaces: sweep, front, plot and recommend; search and sensitivity are in cli_search."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .analysis.shell import REQUIRED, command, flag
+from .analysis.shell import REQUIRED, command
 
 explore = typer.Typer(no_args_is_help=True)
 
@@ -15,7 +15,6 @@ Objectives = Annotated[str, typer.Option(help="Of latency, energy, area, accurac
 SpaceName = Annotated[str, typer.Option(metavar="NAME|FILE", help="Shipped design space or a .toml file.")]
 Traces = Annotated[list[str] | None, typer.Argument(metavar="[TRACE...]", help="Instead of the space's.")]
 Jobs = Annotated[int, typer.Option(help="Worker processes; -1 for one per processor.")]
-Plots = Annotated[Path | None, typer.Option(metavar="DIR", help="Also write the figures, to this folder.")]
 Dask = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Scheduler of a dask cluster that does the work.")]
 
 ExactFront = Annotated[
@@ -114,63 +113,3 @@ def _recommend(results: Path, cheapest: str, trace: str | None, out: Path, **lim
 
     asked = {name: text for name, text in limits.items() if text is not None}
     recommend(RecommendRequest(results, asked, cheapest, trace, out))
-
-
-SEARCH_OPTIONS = {
-    "space": (SpaceName, REQUIRED),
-    "out": (ResultsOut, REQUIRED),
-    "traces": (Traces, None),
-    "objectives": (Objectives, "latency,energy"),
-    "budget": (Annotated[int, typer.Option(metavar="N", min=1, help="Simulations.")], 200),
-    "seed": (Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")], 0),
-    "population": (Annotated[int, typer.Option(metavar="N", min=2, help="Points of a generation.")], 20),
-    "bounds": (Annotated[bool, typer.Option(help="Do not simulate what lower bounds rule out.")], True),
-    "against_random": (flag("--against-random", "Simulate as many points drawn at random, and compare."), False),
-    "plots": (Plots, None),
-    "jobs": (Jobs, -1),
-    "dask": (Dask, None),
-}
-
-
-@command(explore, "search", SEARCH_OPTIONS)
-def _search(**options: Any) -> None:
-    """Look for the Pareto front of a space that is too large to sweep, by NSGA-II, with a budget of simulations.
-
-    What the result file holds already costs nothing, and is where a search begins. Interrupted, the same command goes
-    on where it stopped; with a larger budget it goes further. Beside the file stands its journal, FILE.journal.
-
-    Example: sparsespike search --space codesign --objectives latency,energy,accuracy --budget 300 --out found.sqlite
-    """
-    from .explorations import SearchRequest, search
-
-    search(SearchRequest(**options))
-
-
-SENSITIVITY_OPTIONS = {
-    "space": (SpaceName, REQUIRED),
-    "out": (ResultsOut, REQUIRED),
-    "traces": (Traces, None),
-    "objective": (Annotated[str, typer.Option(help="What is explained: latency, energy, area, …")], "energy"),
-    "samples": (Annotated[int, typer.Option(metavar="N", help="Rows of the design, a power of two.")], 64),
-    "seed": (Annotated[int, typer.Option(min=0, help="Of the design and of the intervals.")], 0),
-    "around": (
-        Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the reference point; repeatable.")],
-        None,
-    ),
-    "plots": (Plots, None),
-    "jobs": (Jobs, -1),
-    "dask": (Dask, None),
-}
-
-
-@command(explore, "sensitivity", SENSITIVITY_OPTIONS)
-def _sensitivity(**options: Any) -> None:
-    """Which axis of a space matters: Sobol indices over all of it, and what each axis does around one point.
-
-    Points that the result file holds are not simulated again.
-
-    Example: sparsespike sensitivity --space digits --objective energy --samples 64 --out results.sqlite
-    """
-    from .explorations import SensitivityRequest, sensitivity
-
-    sensitivity(SensitivityRequest(**options))

@@ -1,19 +1,17 @@
 """What the commands about design spaces do: tickets become traces, points become rows, rows become answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .analysis.console import progress, show
 from .analysis.explore.exact import Steps, run_exact
-from .analysis.explore.metrics import parse_objectives
 from .analysis.explore.pruning import Goal, parse_goal
 from .analysis.explore.results import front_table, left_out, read_rows
 from .analysis.explore.store import Row
 from .analysis.explore.sweep import Sample, run_sweep
 from .analysis.parallel import Workers
-from .analysis.shell import parse_settings
 from .analysis.space import Space, load_space
 from .model.tickets import SHIPPED, shipped
 from .simulator.errors import UserError
@@ -90,19 +88,23 @@ def show_front(results: Path, objectives: str) -> None:
     show(front_table(read_rows(results), objectives), *left_out(results, objectives))
 
 
-def opened_space(name: str, traces: Sequence[str] | None, out: Path) -> tuple[Space, dict[str, Path]]:
+def opened_space(
+    name: str, traces: Sequence[str] | None, out: Path, check: Callable[[Space], None] = lambda space: None
+) -> tuple[Space, dict[str, Path]]:
     """A space by name or file, and where the file of each of its traces is; `traces` replace its own.
 
     A shipped ticket becomes a trace, on its own data set, next to the results. A given file is called by its name
-    without the ending, so that rows do not depend on where it lies.
+    without the ending, so that rows do not depend on where it lies. check: what else must be right with the space,
+    before a ticket is traced.
     """
     space = load_space(name)
     given = list(traces or space.traces)
     names = [Path(trace).stem if traces and Path(trace).suffix else trace for trace in given]
     if len(set(names)) < len(names):
         names = given
-    paths = {name: _trace_file(trace, space.images, out) for name, trace in zip(names, given, strict=True)}
-    return replace(space, traces=tuple(names)), paths
+    space = replace(space, traces=tuple(names))
+    check(space)
+    return space, {name: _trace_file(trace, space.images, out) for name, trace in zip(names, given, strict=True)}
 
 
 def _trace_file(name: str, images: int | None, out: Path) -> Path:
@@ -137,77 +139,3 @@ def sweep_rows(name: str, paths: Mapping[str, str | Path], out: Path) -> list[Ro
     with progress(f"sweep of {space.name}") as step:
         run_sweep(space, paths, out, step=step)
     return read_rows(out)
-
-
-@dataclass(frozen=True)
-class SearchRequest:
-    """What `sparsespike search` is asked for; traces replace the space's where there are some."""
-
-    space: str
-    out: Path
-    traces: Sequence[str] | None = None
-    objectives: str = FIRST_LOOK
-    budget: int = 200
-    seed: int = 0
-    population: int = 20
-    bounds: bool = True
-    against_random: bool = False
-    plots: Path | None = None
-    jobs: int = -1
-    dask: str | None = None
-
-
-def search(request: SearchRequest) -> None:
-    """Look for the front of a space: what was found, and how quickly."""
-    from .analysis.explore.curves import curve_table, plot_curves
-    from .analysis.explore.genetic import Plan
-    from .analysis.explore.search import SearchSettings, run_search
-
-    space, paths = opened_space(request.space, request.traces, request.out)
-    objectives = parse_objectives(request.objectives)
-    plan = Plan(request.budget, request.population, request.seed)
-    settings = SearchSettings(objectives, plan, request.bounds, request.against_random)
-    workers = Workers(request.jobs, request.dask)
-    with progress(f"search of {space.name}") as step:
-        outcome = run_search(space, paths, request.out, settings, workers=workers, step=step)
-    show(outcome.said(), front_table(read_rows(request.out), request.objectives))
-    show(curve_table(outcome.curves(), outcome.scale, objectives))
-    if request.plots:
-        show(*(f"figure: {path}" for path in plot_curves(outcome.curves(), request.plots)))
-
-
-@dataclass(frozen=True)
-class SensitivityRequest:
-    """What `sparsespike sensitivity` is asked for; traces replace the space's where there are some."""
-
-    space: str
-    out: Path
-    traces: Sequence[str] | None = None
-    objective: str = "energy"
-    samples: int = 64
-    seed: int = 0
-    around: Sequence[str] | None = None
-    plots: Path | None = None
-    jobs: int = -1
-    dask: str | None = None
-
-
-def sensitivity(request: SensitivityRequest) -> None:
-    """Which axis of a space matters, over all of it and around a point."""
-    from .analysis.explore.figures_sensitivity import plot_sensitivity
-    from .analysis.explore.influence import Question, run_sensitivity
-    from .analysis.explore.sensitivity import indices_table
-
-    space, paths = opened_space(request.space, request.traces, request.out)
-    around = parse_settings(list(request.around or ()), "--around")
-    question = Question(request.objective, request.samples, request.seed, around)
-    workers = Workers(request.jobs, request.dask)
-    with progress(f"sensitivity over {space.name}") as step:
-        found = run_sensitivity(space, paths, request.out, question, workers=workers, step=step)
-    show(
-        f"{found.points} points in {request.out}: {found.known} were known",
-        indices_table(found.indices, request.objective),
-        found.tornado.table(),
-    )
-    if request.plots:
-        show(*(f"figure: {path}" for path in plot_sensitivity(found.indices, found.tornado, request.plots)))

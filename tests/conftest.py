@@ -74,6 +74,25 @@ def swept_file(trace_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder / "r.sqlite"
 
 
+MESH_SPACE = """
+chip = "mesh16"
+images = 1
+traces = ["a", "b"]
+constraints = ["mesh.columns == mesh.rows or mesh.columns == 2 * mesh.rows"]
+[axes]
+mesh.columns = [1, 2, 4]
+mesh.rows = [1, 2, 4]
+core.lanes = [2, 4, 8, 16]
+core.weight_format = ["bitmap", "csr"]
+"""
+
+
+@pytest.fixture
+def mesh_space(tmp_path: Path) -> space.Space:
+    (tmp_path / "mesh.toml").write_text(MESH_SPACE)
+    return space.load_space(tmp_path / "mesh.toml")
+
+
 @pytest.fixture(scope="session")
 def swept(swept_file: Path) -> list[store.Row]:
     """Its points."""

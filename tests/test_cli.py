@@ -31,6 +31,8 @@ COMMANDS = (
     "front",
     "search",
     "sensitivity",
+    "search",
+    "sensitivity",
     "plot",
     "recommend",
     "hardware",

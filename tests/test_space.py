@@ -209,3 +209,36 @@ def test_a_sample_larger_than_the_space_is_the_space(tmp_path: Path) -> None:
 def test_a_space_that_is_none_is_refused_with_every_fault(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
         written(tmp_path, text)
+
+
+HUGE = """
+constraints = ["mesh.columns >= mesh.rows"]
+[axes]
+mesh.columns = { from = 1, to = 8, step = 1 }
+mesh.rows = { from = 1, to = 8, step = 1 }
+core.lanes = { from = 1, to = 64, step = 1 }
+core.fifo_flits = { from = 1, to = 64, step = 1 }
+core.weight_banks = { from = 1, to = 16, step = 1 }
+core.contexts = { from = 2, to = 16, step = 1 }
+core.weight_kib = { from = 16.0, to = 512.0, step = 16.0 }
+core.spike_kib = { from = 16.0, to = 512.0, step = 16.0 }
+core.sweep_width = { from = 1, to = 64, step = 1 }
+core.partition = ["channel", "token"]
+core.weight_format = ["bitmap", "csr", "dense"]
+"""
+
+
+def test_a_space_beyond_counting_can_be_begun(tmp_path: Path) -> None:
+    """Nothing of the size of the space is held: it is larger than any memory."""
+    found = written(tmp_path, HUGE)
+    assert found.size > 10**13
+    for seed in (None, 0):
+        assert len({str(values) for values, _ in zip(grid(found, seed), range(100), strict=False)}) == 100
+    assert len(list(sobol(found, 16, 0))) == 16
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 31, 32, 33, 64, 65, 1000, 4097])
+def test_an_order_of_blocks_leaves_none_out(size: int) -> None:
+    found = replace(load_space("digits"), axes={"core.lanes": tuple(range(1, size + 1))}, traces=("digits",))
+    for seed in (None, 0, 1, 2):
+        assert sorted(values["core.lanes"] for values in grid(found, seed)) == list(range(1, size + 1))  # type: ignore[type-var]

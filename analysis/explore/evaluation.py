@@ -24,12 +24,12 @@ class Evaluation:
         self.space = space
         self._traces, self._store = traces, store
         self._workers = sending(workers, traces.values())
-        self._rows = _own(store.rows())
+        self._rows = _by_key(store.rows(program=program_version()))
         self.computed = 0  # points that were not in the file
 
     @cached_property
     def _bounds(self) -> dict[str, Row]:
-        return _own(self._store.rows(bounds=True))
+        return _by_key(self._store.rows(bounds=True, program=program_version()))
 
     def rows(self, chosen: Sequence[Values], done: Callable[[], None] = lambda: None) -> list[Row]:
         """Rows of choices, in their order. done: called as each of those that are new is stored."""
@@ -83,9 +83,9 @@ def axes_of(space: Space) -> Axes:
     return Axes(tuple(space.dimensions), sizes, ordered, lambda choice: space.allows(space.chosen(choice)))
 
 
-def _own(rows: Sequence[Row]) -> dict[str, Row]:
-    """By key, this program's only."""
-    return {row.key: row for row in rows if row.program == program_version()}
+def _by_key(rows: Sequence[Row]) -> dict[str, Row]:
+    """By key."""
+    return {row.key: row for row in rows}
 
 
 def _simulated(entry: Point | Row) -> Row:

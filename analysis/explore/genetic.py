@@ -57,7 +57,7 @@ def journal(path: Path) -> Iterator[Any]:
     """
     optuna = optuna_library()
 
-    class Lines(optuna.storages.journal.BaseJournalBackend):  # type: ignore[name-defined,misc]
+    class Lines(optuna.storages.journal.BaseJournalBackend):  # type: ignore[name-defined]
         """Optuna's own file has locks that outlive a killed process, and waits for the disk a dozen times a point."""
 
         def __init__(self, file: IO[bytes]) -> None:
@@ -156,13 +156,27 @@ class Genetic:
             for choice, costs in self._best_known():
                 self._study.add_trial(self._known_trial(choice, costs))
             self._study.set_user_attr(KNOWN, [list(choice) for choice in self._problem.known])
+        self._ask_again()
+        self._tried = self.known | {self._choice(trial.params) for trial in self._complete()}
+
+    def _ask_again(self) -> None:
+        """Let what was asked and never told, as the last run ended, be asked next, in the same order."""
         states = self._optuna.trial.TrialState
-        for trial in self._study.get_trials(deepcopy=False, states=(states.RUNNING,)):
-            self._study.tell(trial.number, state=states.FAIL)  # asked, and not told when the last run ended
-            if len(trial.params) == len(self._distributions):
-                self._enqueue(trial.params, trial.system_attrs.get(GENERATION, 0))
-        finished = self._study.get_trials(deepcopy=False, states=(states.COMPLETE,))
-        self._tried = self.known | {self._choice(trial.params) for trial in finished}
+        while self._waiting():
+            self._study.ask(self._distributions)
+        loose = self._study.get_trials(deepcopy=False, states=(states.RUNNING,))
+        again: dict[Choice, tuple[dict[str, int], int]] = {}
+        for trial in loose:
+            params = trial.system_attrs.get(FIXED, trial.params)
+            if len(params) == len(self._distributions):  # else it was being asked: it will be again
+                again.setdefault(self._choice(params), (params, trial.system_attrs.get(GENERATION, 0)))
+        for params, generation in again.values():
+            self._enqueue(params, generation)
+        for trial in reversed(loose):  # the last first: what a stop leaves of them still comes before their copies
+            self._study.tell(trial.number, state=states.FAIL)
+
+    def _waiting(self) -> int:
+        return len(self._study.get_trials(deepcopy=False, states=(self._optuna.trial.TrialState.WAITING,)))
 
     @property
     def known(self) -> set[Choice]:
@@ -193,34 +207,41 @@ class Genetic:
         return bool(asked)
 
     def _ask(self, left: int) -> list[Any]:
-        states = self._optuna.trial.TrialState
-        first = self._plan.population - len(self._complete())
-        waiting = len(self._study.get_trials(deepcopy=False, states=(states.WAITING,)))
-        if first > 0 and not waiting:
-            waiting = self._enqueue_start(min(first, left))
+        waiting = self._waiting()
+        generation, room = self._generation()
+        if generation == 0 and not waiting:
+            waiting = self._enqueue_start(min(room, left))
             self._exhausted = not waiting
         asked = []
-        for _ in range(min(waiting or (0 if first > 0 else self._plan.population), left)):
+        for _ in range(min(waiting or (room if generation else 0), left)):
             trial = self._study.ask(self._distributions)
             if self._exhausted:
-                self._study.tell(trial, state=states.FAIL)
+                self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
                 break
             self._tried.add(self._choice(trial.params))
             asked.append(trial)
         return asked
 
+    def _generation(self) -> tuple[int, int]:
+        """The generation of the next point, and how many it still takes: a stop may have come in its middle."""
+        members = [trial.system_attrs[GENERATION] for trial in self._complete()]
+        latest = max(members, default=0)
+        room = self._plan.population - members.count(latest)
+        return (latest, room) if room > 0 else (latest + 1, self._plan.population)
+
     def _enqueue_start(self, count: int) -> int:
         """The first points: an even spread over the space, and others where that is too few."""
-        spread = [choice for choice in self._problem.start(count, self._plan.seed) if choice not in self._tried]
+        spread = self._problem.start(self._plan.population, self._plan.seed)
+        spread = [choice for choice in spread if choice not in self._tried][:count]
         while len(spread) < count:
-            rng = np.random.default_rng([self._plan.seed, len(self._tried), len(spread)])
+            rng = np.random.default_rng([self._plan.seed, len(self._tried) + len(spread)])
             choice = drawn(self._axes, self._tried | set(spread), rng)
             if choice is None:
                 break
             spread.append(choice)
-        for choice in spread[:count]:
+        for choice in spread:
             self._enqueue(self._params(choice), 0)
-        return min(len(spread), count)
+        return len(spread)
 
     def _enqueue(self, params: dict[str, int], generation: int) -> None:
         """Let `ask` return this point next; as Optuna's `enqueue_trial`, which leaves points without a generation."""
@@ -230,7 +251,8 @@ class Genetic:
 
     def _child(self, study: Any, search_space: Any, population: Sequence[Any]) -> dict[str, int]:
         """What Optuna calls for a new point of a later generation; `population` are the parents that it selected."""
-        parents = [Parent(self._choice(trial.params), trial.values if _fits(trial) else None) for trial in population]
+        elders = sorted(population, key=lambda trial: trial.number)  # Optuna's order depends on who asked first
+        parents = [Parent(self._choice(trial.params), trial.values if _fits(trial) else None) for trial in elders]
         rng = np.random.default_rng([self._plan.seed, len(self._tried)])
         choice = child(self._axes, parents, self._tried, rng)
         self._exhausted = choice is None

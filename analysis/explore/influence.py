@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...simulator.errors import UserError
-from ..parallel import EVERYWHERE, Workers
+from ..parallel import EVERYWHERE, Workers, check_jobs
 from ..space import Space
 from .evaluation import Evaluation
 from .metrics import costs, parse_objectives
@@ -51,15 +51,10 @@ def run_sensitivity(
 
     Axes with a single value are left out. paths, step and errors: as in `run_sweep`.
     """
-    (objective,) = _single(question.objective)
-    dimensions = checked(space).dimensions
-    free = [axis for axis, values in enumerate(dimensions.values()) if len(values) > 1]
-    if not free:
-        raise UserError(f"space {space.name}: has no axis with more than one value")
-    reference = reference_of(space, question.around)
-    design = saltelli([len(list(dimensions.values())[axis]) for axis in free], question.samples, question.seed)
-    whole = {choice: _whole(choice, free, len(dimensions)) for choice in design.choices()}
-    wanted = list(dict.fromkeys([reference, *neighbours(space, reference), *_needed(space, design, whole)]))
+    plan = plan_of(space, question)
+    check_jobs(workers.jobs)
+    reference, whole = plan.reference, plan.whole
+    wanted = list(dict.fromkeys([reference, *neighbours(space, reference), *_needed(space, plan.design, whole)]))
     traces = open_traces(space, paths)
     with open_store(out, create=True) as store:
         attach(store, space, traces)
@@ -70,18 +65,47 @@ def run_sensitivity(
             rows = dict(
                 zip(wanted, evaluation.rows([space.chosen(choice) for choice in wanted], progress.more), strict=True)
             )
-    values = {choice: _value(row, objective) for choice, row in rows.items()}
-    tornado = tornado_of(space, reference, objective, values.get)
-    names = [list(dimensions)[axis] for axis in free]
-    indices = sobol_indices(names, design, lambda choice: values.get(whole[choice]), question.seed)
+    values = {choice: _value(row, question.objective) for choice, row in rows.items()}
+    tornado = tornado_of(space, reference, question.objective, values.get)
+    indices = sobol_indices(plan.names, plan.design, lambda choice: values.get(whole[choice]), question.seed)
     return Influence(indices, tornado, len(wanted), len(wanted) - evaluation.computed)
 
 
-def _single(text: str) -> tuple[str, ...]:
-    names = parse_objectives(text)
-    if len(names) > 1:
-        raise UserError(f"objective {text}: one at a time")
-    return names
+@dataclass(frozen=True)
+class Points:
+    """What a question needs to know. reference: to look around.  design: over the axes with several values, `names`.
+
+    whole: choice of the design -> the same with the other axes.
+    """
+
+    reference: Choice
+    names: tuple[str, ...]
+    design: Design
+    whole: Mapping[Choice, Choice]
+
+
+def plan_of(space: Space, question: Question) -> Points:
+    """The points behind a question; nothing is simulated.
+
+    Raises UserError for an unknown objective, or more than one, for a number of samples that is no power of two, for a
+    space without a choice, and as `reference_of`.
+    """
+    if len(parse_objectives(question.objective)) > 1:
+        raise UserError(f"objective {question.objective}: one at a time")
+    sizes = {name: len(values) for name, values in checked(space).dimensions.items()}
+    free = [axis for axis, size in enumerate(sizes.values()) if size > 1]
+    if not free:
+        raise UserError(f"space {space.name}: has no axis with more than one value")
+    reference = reference_of(space, question.around)
+    names = [name for name, size in sizes.items() if size > 1]
+    design = saltelli([sizes[name] for name in names], question.samples, question.seed)
+    whole = {choice: _whole(choice, free, len(sizes)) for choice in design.choices()}
+    return Points(reference, tuple(names), design, whole)
+
+
+def check_question(space: Space, question: Question) -> None:
+    """Raise UserError, as `plan_of`, for a question that cannot be asked."""
+    plan_of(space, question)
 
 
 def _whole(choice: Choice, free: list[int], axes: int) -> Choice:

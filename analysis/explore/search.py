@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ...simulator.errors import UserError
-from ..parallel import EVERYWHERE, Workers
+from ..parallel import EVERYWHERE, Workers, check_jobs
 from ..space import Space, sobol
 from .evaluation import Evaluation, axes_of, choice_of
 from .genetic import Genetic, Plan, journal
@@ -91,7 +91,8 @@ def run_search(
     Raises UserError as `run_sweep`, for a space without axes, for objectives that cannot be traded, and for a damaged
     journal or one that is in use; KeyboardInterrupt (saying what is kept) on Ctrl-C.
     """
-    _check(checked(space), settings)
+    check_search(space, settings)
+    check_jobs(workers.jobs)
     traces = open_traces(space, paths)
     budget = settings.plan.budget
     with journal(journal_of(out)) as storage, open_store(out, create=True) as store:
@@ -115,8 +116,9 @@ def run_search(
         return SearchOutcome(search.found(), tuple(map(tuple, search.known_costs())), other, scale)
 
 
-def _check(space: Space, settings: SearchSettings) -> None:
-    if not space.axes:
+def check_search(space: Space, settings: SearchSettings) -> None:
+    """Raise UserError where a space cannot be searched so: no axes, objectives that are not traded, no two parents."""
+    if not checked(space).axes:
         raise UserError(f"space {space.name}: has no axes to search")
     if len(settings.objectives) < 2:
         raise UserError(

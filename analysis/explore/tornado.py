@@ -123,9 +123,9 @@ def tornado_of(space: Space, reference: Choice, objective: str, value_of: Callab
         if value is None:
             continue
         missing -= choice != reference
-        for (key, values), index, at in zip(space.dimensions.items(), choice, reference, strict=True):
-            if len(values) > 1 and (index != at or choice == reference):
-                reached.setdefault(key, {})[str(values[index])] = value
+        for (key, every), index, here in zip(space.dimensions.items(), choice, reference, strict=True):
+            if len(every) > 1 and (index != here or choice == reference):
+                reached.setdefault(key, {})[str(every[index])] = value
     bars = [_bar(key, values) for key, values in reached.items()]
     return Tornado(objective, centre, settings, tuple(sorted(bars, key=lambda bar: -bar.reach)), missing)
 

@@ -1,6 +1,7 @@
 """Which points of a space are looked at, and in which order: the whole grid, a Sobol sample, or the listed ones."""
 
 from collections.abc import Iterator
+from math import gcd
 
 import numpy as np
 from scipy.stats import qmc
@@ -15,7 +16,11 @@ TRIES = 64  # draws of a sample for each point asked for, before the constraints
 
 def choice_at(space: Space, index: int) -> Choice:
     """The choice at a place of the grid, the last dimension fastest."""
-    return tuple(map(int, np.unravel_index(index, [len(values) for values in space.dimensions.values()])))
+    places = []
+    for values in reversed(space.dimensions.values()):
+        index, place = divmod(index, len(values))
+        places.append(place)
+    return tuple(reversed(places))
 
 
 def grid(space: Space, seed: int | None = None) -> Iterator[dict[str, object]]:
@@ -24,15 +29,28 @@ def grid(space: Space, seed: int | None = None) -> Iterator[dict[str, object]]:
     seed: None for the order of the axes; else blocks of neighbours come in an order drawn from it, so that what is done
     first is spread over the space, and two processes with two seeds rarely do the same.
     """
-    starts = np.arange(0, space.size, BLOCK)
-    if seed is not None:
-        np.random.default_rng(seed).shuffle(starts)
-    for start in starts.tolist():
-        for index in range(start, min(start + BLOCK, space.size)):
+    for block in _blocks(-(-space.size // BLOCK), seed):
+        for index in range(block * BLOCK, min(block * BLOCK + BLOCK, space.size)):
             values = space.chosen(choice_at(space, index))
             if space.allows(values):
                 yield values
     yield from listed(space)
+
+
+def _blocks(count: int, seed: int | None) -> Iterator[int]:
+    """0 to count - 1, each once, in an order drawn from the seed; none is held, as a space may be larger than memory.
+
+    Strides of a golden section, or nearly, spread what comes first as evenly as numbers can be spread.
+    """
+    if seed is None or count < 3:
+        yield from range(count)
+        return
+    rng = np.random.default_rng(seed)
+    stride = max(1, int(count * (0.55 + 0.15 * rng.random())))
+    while gcd(stride, count) != 1:
+        stride += 1
+    first = int(count * rng.random())
+    yield from ((first + number * stride) % count for number in range(count))
 
 
 def listed(space: Space) -> Iterator[dict[str, object]]:
