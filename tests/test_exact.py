@@ -148,11 +148,10 @@ chip = "edge"
 images = 1
 constraints = ["core.lanes != 2 or core.weight_format != 'csr'"]
 [axes]
-core.lanes = [1, 2, 8]
+core.lanes = [2, 8]
 core.weight_format = ["bitmap", "csr"]
-core.weight_kib = [1.0, 32.0]
+core.weight_kib = [1.0, 32.0, 64.0]
 core.weight_word_bits = [9, 64]
-core.index_bits = [1, 4]
 [[points]]
 schedule = "pipelined"
 """

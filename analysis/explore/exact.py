@@ -145,10 +145,18 @@ class _Survey:
             if found is not None and found.feasible:
                 leaders.add(found)
                 twins.add(found)
-            if found is not None or leaders.settle(bound) or leaders.settle(twins.sharpen(bound)):
+            if found is not None or leaders.settle(bound) or self._settled_by_twin(bound, leaders, twins):
                 progress.more()
             else:
                 yield self._point(bound)
+
+    def _settled_by_twin(self, bound: Row, leaders: Leaders, twins: Twins) -> bool:
+        """Whether it is settled by what a twin says of it; what that is takes the place of the bound in the file."""
+        sharp = twins.sharpen(bound)
+        settled = sharp is not bound and leaders.settle(sharp)
+        if settled:
+            self._store.add(sharp, bounds=True)
+        return settled
 
     def _point(self, row: Row) -> Point:
         point = self._entry(self.choices[row.key])
