@@ -7,6 +7,7 @@
 #   make tickets-verify  every shipped ticket on two chips, spike by spike what its integer network gives, on 64 test images
 #   make bench    how fast it is: a table and out/bench.json, some minutes (ROWS="start two_processes" for some rows)
 #   make performance   the bench, then the README's table from it
+#   make exact-fronts  whole sweeps of the shipped spaces against their exact fronts, and what these save; half an hour
 #   make oracle   the long comparison with the twin in Python: 5,000 cases, about an hour
 #   make fuzz     10,000 damaged traces, tickets and spike files: none may do more than be refused; some minutes
 #   make rtl      the long comparison with the twin in SystemVerilog (needs verilator, iverilog, yosys)
@@ -27,7 +28,7 @@ EDITABLE := --no-build-isolation --config-settings editable_mode=strict
 SOURCES := find . \( -path './.?*' -o -path ./build -o -path ./$(OUT) -o -path ./tests -o -name '*.egg-info' -o -name __pycache__ \) \
 	-prune -o \( -name '*.py' -o -name '*.toml' -o -name '*.csv' -o -name '*.md' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.safetensors' \) -print | sort
 
-.PHONY: install demo test test-clients bench performance oracle fuzz rtl cluster-test contest area-table sram-table lint figures tickets tickets-table tickets-verify clean
+.PHONY: install demo test test-clients bench performance exact-fronts oracle fuzz rtl cluster-test contest area-table sram-table lint figures tickets tickets-table tickets-verify clean
 install: .venv/.installed
 	@$(SOURCES) | cmp --silent - .venv/.sources || { $(PIP) install --no-deps $(EDITABLE) --editable . && $(SOURCES) > .venv/.sources; }
 
@@ -104,6 +105,9 @@ bench: install $(OUT)/sanafe/.installed
 
 performance: bench
 	@PYTHONPATH=tests $(BIN)/python -m bench.readme $(OUT)/bench.json README.md
+
+exact-fronts: install
+	@PYTHONPATH=tests $(BIN)/python -m bench.exact_fronts --out $(OUT)/exact_fronts $(SPACES)
 
 oracle: install
 	SPARSESPIKE_CASES=5000 $(BIN)/pytest tests/test_oracle.py tests/test_modes.py

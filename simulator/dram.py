@@ -1,5 +1,6 @@
 """The DRAM channel and the weight bus: when each layer's weights arrive, and what spills cost (rules D1 to D5)."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,6 +48,18 @@ def _fit_together(chip: Chip, plans: list[LayerPlan]) -> bool:
         and pointers.max() <= pointer_words(chip)
         and unit_bytes <= unit_weight_bytes(chip)
     )
+
+
+def decided_by_sizes(placement: Placement, images: int) -> tuple[Hashable, ...]:
+    """All that sizes of memories decide about the time of a run that fits: what stays, loads together, and spills.
+
+    Two chips that are else alike and have this in common run alike, cycle by cycle (D3 to D5).
+    """
+    channel, plans = Channel(placement, images), placement.plans
+    weighted = [plan for plan in plans if plan.weight_bytes]
+    pairs = zip(weighted, weighted[1:] + weighted[:1], strict=True)
+    together = tuple(_fit_together(placement.chip, [before, after]) for before, after in pairs)
+    return channel.resident, together, tuple(map(tuple, channel.spills))
 
 
 @dataclass(frozen=True)

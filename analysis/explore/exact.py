@@ -16,9 +16,10 @@ import numpy as np
 from ..parallel import EVERYWHERE, Workers, finished
 from ..space import Space
 from .point import Point, TraceFile, bound_point, open_traces, point_of, program_version, sending, simulate_point
-from .pruning import Floats, Goal, Leaders, in_order
+from .pruning import Goal, Leaders, in_order
 from .store import Row, Store, open_store
 from .sweep import Progress, Sample, Step, attach, checked, chosen, kept_on_interrupt
+from .twins import Twins
 
 BLOCK = 16  # neighbours of the grid that one worker bounds in turn: they share placements
 
@@ -123,30 +124,44 @@ class _Survey:
             if row.feasible:
                 leaders.add(row)
         known = self.keys(done)
+        twins = Twins(self._point, [row for row in done if row.feasible])
         progress = Progress(step, sum(row.key in known for row in fitting), len(fitting))
         order = [at for at in in_order(floors).tolist() if fitting[at].key not in known]
-        open_points = self._open([fitting[at] for at in order], floors[order], leaders, progress)
+        open_points = self._open([fitting[at] for at in order], leaders, twins, progress)
         with kept_on_interrupt(progress, self._store.path):
             progress.show()
             with closing(finished(simulate_point, open_points, workers)) as results:
                 for row in results:
                     self._store.add(row)
                     if row.feasible:
+                        twins.add(row)
                         leaders.add(row)
                     progress.more()
 
-    def _open(self, bounds: Sequence[Row], floors: Floats, leaders: Leaders, progress: Progress) -> Iterator[Point]:
+    def _open(self, bounds: Sequence[Row], leaders: Leaders, twins: Twins, progress: Progress) -> Iterator[Point]:
         """Points, one by one, that nothing simulated by then settles, and that no other process has simulated."""
-        for bound, floor in zip(bounds, floors, strict=True):
+        for bound in bounds:
             found = self._store.get(bound.key, bound.program)
             if found is not None and found.feasible:
                 leaders.add(found)
-            if found is not None or leaders.settle(leaders.goal.group(bound), floor):
+                twins.add(found)
+            if found is not None or leaders.settle(bound) or self._settled_by_twin(bound, leaders, twins):
                 progress.more()
-                continue
-            point = self._entry(self.choices[bound.key])
-            assert isinstance(point, Point)
-            yield point
+            else:
+                yield self._point(bound)
+
+    def _settled_by_twin(self, bound: Row, leaders: Leaders, twins: Twins) -> bool:
+        """Whether it is settled by what a twin says of it; what that is takes the place of the bound in the file."""
+        sharp = twins.sharpen(bound)
+        settled = sharp is not bound and leaders.settle(sharp)
+        if settled:
+            self._store.add(sharp, bounds=True)
+        return settled
+
+    def _point(self, row: Row) -> Point:
+        point = self._entry(self.choices[row.key])
+        assert isinstance(point, Point)
+        return point
 
 
 def _blocks(entries: Iterable[Point | Row], size: int) -> Iterator[tuple[Point | Row, ...]]:

@@ -65,7 +65,7 @@ def point_of(space: Space, traces: Mapping[str, TraceFile], candidate: Candidate
         key = _key(trace.sha256, candidate.energy, [space.chip, dict(candidate.settings)])
         prices, reason = candidate.energy or "", candidate.reason
         return Row(key, program_version(), trace.name, prices, candidate.settings, None, reason)
-    table = _table(candidate.energy).sha256
+    table = table_of(candidate.energy).sha256
     key = _key(trace.sha256, table, candidate.chip.model_dump(exclude=ORIGIN | NAMES))
     return Point(key, trace, candidate.energy, candidate.settings, candidate.chip)
 
@@ -75,7 +75,7 @@ def _key(*content: Any) -> str:
 
 
 @lru_cache(maxsize=64)
-def _table(energy: str) -> EnergyTable:
+def table_of(energy: str) -> EnergyTable:
     """Read once in each process: that takes longer than to price a run."""
     return load_energy_table(energy)
 
@@ -90,7 +90,7 @@ def program_version() -> str:
 def simulate_point(point: Point) -> Row:
     """The row of a point, simulated; one that does not fit has a reason instead of a report."""
     try:
-        return point.row(simulate(trace_of(point.trace), point.chip, _table(point.prices)).to_json())
+        return point.row(simulate(trace_of(point.trace), point.chip, table_of(point.prices)).to_json())
     except UserError as error:
         return point.row(None, str(error))
 
@@ -98,7 +98,7 @@ def simulate_point(point: Point) -> Row:
 def bound_point(point: Point) -> Row:
     """The same without stepping: latency and energy are lower bounds, area and accuracy exact; no report is kept."""
     try:
-        report = bound_report(trace_of(point.trace), point.chip, _table(point.prices), brief=True).summary()
+        report = bound_report(trace_of(point.trace), point.chip, table_of(point.prices), brief=True).summary()
     except UserError as error:
         return point.row(None, str(error))
     metrics = metrics_of(report)

@@ -15,14 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...simulator.errors import UserError
-from .metrics import BOUNDED, METRICS, costs, parse_objectives
+from .metrics import BOUNDED, costs, parse_objectives
 from .store import Row
 
 Floats = NDArray[np.float64]
 
-# Bounds are made lower by this, relatively: energies of a run and of its bound are sums of the same few thousand floats
-# with other cycles, and rounding (2^-53 each) may put the one that is not larger above the other.
+# Bounds of energies are made lower by this, relatively: those of a run and of its bound are sums of a few thousand
+# floats, the same but for cycles, and rounding (2^-53 each) may put the one that is not larger above the other. Latency
+# needs none: it is a mean of integers times a constant, and rounding turns the order of no two such.
 ROUNDING = 1e-9
+SUMMED = ("energy", "edp")
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Goal:
 
     def floor(self, bound: Row) -> Floats:
         """float64[objectives] that the simulated costs are never below, from the point's lower bounds."""
-        rounded = [METRICS[name].bound == "below" for name in self.objectives]
-        return np.where(rounded, 1 - ROUNDING, 1.0) * costs(bound.metrics or {}, self.objectives)
+        exact = [name not in SUMMED for name in self.objectives]
+        return np.where(exact, 1.0, 1 - ROUNDING) * costs(bound.metrics or {}, self.objectives)
 
 
 def parse_goal(objectives: str, within: str | None = None) -> Goal:
@@ -86,11 +88,12 @@ class Leaders:
         beaten = (mine <= known).all(1) & (mine < known).any(1)
         self._costs[group] = np.vstack([known[~beaten], mine])
 
-    def settle(self, group: str, floor: Floats) -> bool:
-        """Whether a point with this `Goal.floor` may be left out."""
-        known = self._costs.get(group)
+    def settle(self, bound: Row) -> bool:
+        """Whether the point of a bound may be left out."""
+        known = self._costs.get(self.goal.group(bound))
         if known is None:
             return False
+        floor = self.goal.floor(bound)
         if self.goal.within > 0:
             return bool((known <= (1 + self.goal.within) * floor).all(1).any())
         return bool(((known <= floor).all(1) & (known < floor).any(1)).any())
@@ -121,4 +124,4 @@ def unsettled(rows: Sequence[Row], bounds: Sequence[Row], objectives: Sequence[s
     skipped = [row for row in bounds if row.feasible and row.key not in known]
     if any(name not in BOUNDED for name in objectives):
         return len(skipped)
-    return sum(not leaders.settle(goal.group(row), goal.floor(row)) for row in skipped)
+    return sum(not leaders.settle(row) for row in skipped)
