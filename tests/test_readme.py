@@ -84,8 +84,11 @@ def test_what_is_said_of_larger_images_stands_in_the_results(data: str) -> None:
     assert f"{before:.2f} %" in page
 
 
+PAGES = [README, ROOT / "simulator" / "README.md", ROOT / "analysis" / "README.md"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [README, ROOT / "simulator" / "README.md"], ids=["README", "simulator"])
+@pytest.mark.parametrize("page", PAGES, ids=["README", "simulator", "analysis"])
 def test_the_readme_runs(page: Path, tmp_path: Path) -> None:
     found = steps(page.read_text("utf-8"))
     assert len(found) >= 3
