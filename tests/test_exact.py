@@ -272,7 +272,7 @@ def test_twins_take_the_same_cycles(trace_file: Path, tmp_path: Path) -> None:
         pairs.add(replace(bound, metrics=true))
     alike: dict[str, set[object]] = {}
     for row in fit:
-        alike.setdefault(twins._likeness(by_key[row.key]), set()).add(twins._pace(by_key[row.key]))
+        alike.setdefault(twins.likeness_of(by_key[row.key]), set()).add(twins.pace_of(by_key[row.key]))
     apart = sum(len(paces) > 1 for paces in alike.values())
     assert known >= 10
     assert apart >= 2

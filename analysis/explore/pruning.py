@@ -102,8 +102,8 @@ class Leaders:
 def in_order(floors: Floats) -> NDArray[np.int64]:
     """The order to simulate in, int64[points]: by the sum of the ranks in each objective. floors: [points, objectives].
 
-    What can settle a point has a floor that is nowhere larger, and so comes before it: one after the other, no order
-    simulates fewer points. Points that are good in all objectives come first, so that a part of the run is of use.
+    What can settle a point by its floor has one that is nowhere larger, and so comes before it: one after the other, no
+    order simulates fewer points. Points that are good in all objectives come first: a part of the run is of use, too.
     """
     ranks = [np.unique(column, return_inverse=True)[1].reshape(-1) for column in floors.T]
     order: NDArray[np.int64] = np.argsort(np.sum(ranks, axis=0), kind="stable")

@@ -8,7 +8,6 @@ simulated, the cycles of the other are known, and with its own counts, which are
 import json
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
-from functools import lru_cache
 
 from ...simulator.dram import decided_by_sizes
 from ...simulator.energy import Pricer
@@ -29,28 +28,31 @@ class Twins:
 
     def __init__(self, point: Callable[[Row], Point], simulated: Iterable[Row]) -> None:
         self._point = point
-        self._pace = lru_cache(maxsize=None)(lambda key: _pace(point(self._rows[key])))
-        self._rows: dict[str, Row] = {}
         self._simulated: dict[str, list[Row]] = {}  # by likeness
+        self._paces: dict[str, Hashable] = {}  # by key, of those that have had to be compared: it takes a placement
         for row in simulated:
             self.add(row)
 
     def add(self, row: Row) -> None:
         """A simulated point."""
-        self._simulated.setdefault(_likeness(self._point(row)), []).append(row)
+        self._simulated.setdefault(likeness_of(self._point(row)), []).append(row)
 
     def sharpen(self, bound: Row) -> Row:
         """A bound with the cycles of a simulated twin, and what they cost the point; as it is where there is none."""
         point = self._point(bound)
-        for row in self._simulated.get(_likeness(point), ()):
-            self._rows |= {row.key: row, bound.key: bound}
-            if self._pace(row.key) == self._pace(bound.key):
+        for row in self._simulated.get(likeness_of(point), ()):
+            if self._pace(row) == self._pace(bound):
                 return _at_pace(bound, row, point)
         return bound
 
+    def _pace(self, row: Row) -> Hashable:
+        if row.key not in self._paces:
+            self._paces[row.key] = pace_of(self._point(row))
+        return self._paces[row.key]
 
-def _likeness(point: Point) -> str:
-    """Trace, and all of the chip that may matter to time but sizes; equal strings: twins, if `_pace` is equal, too."""
+
+def likeness_of(point: Point) -> str:
+    """Trace, and all of the chip that may matter to time but sizes; twins are alike and have one `pace_of`."""
     chip = point.chip.model_dump(exclude=ORIGIN | NAMES | {"technology"})
     for part, sizes in SIZES.items():
         chip[part] = {key: value for key, value in chip[part].items() if key not in sizes}
@@ -59,8 +61,8 @@ def _likeness(point: Point) -> str:
     return json.dumps([point.trace.sha256, chip], sort_keys=True)
 
 
-def _pace(point: Point) -> Hashable:
-    """What the sizes decide."""
+def pace_of(point: Point) -> Hashable:
+    """What the sizes of its memories decide about a point's time."""
     trace = trace_of(point.trace)
     return decided_by_sizes(place(trace, point.chip), trace.images)
 
