@@ -125,7 +125,7 @@ cluster-test: install
 SPACE ?= codesign
 SWEPT ?= $(OUT)/$(SPACE).sqlite
 contest: install
-	@$(BIN)/python -m sparsespike.analysis.explore.contest $(SWEPT) --space $(SPACE) --budget 300 --seeds 5 --plots $(OUT)/contest
+	@$(BIN)/python -m sparsespike.analysis.explore.search.contest $(SWEPT) --space $(SPACE) --budget 300 --seeds 5 --plots $(OUT)/contest
 
 sram-table: install
 	@$(BIN)/python -m sparsespike.analysis.sram_view hwconfigs/energy/README.md

@@ -82,7 +82,7 @@ def _plot(points: str, **options: Any) -> None:
 
     Example: sparsespike plot results.sqlite --out plots --objectives latency,energy --csv points.csv --page report.html
     """
-    from .analysis.explore.plots import PlotRequest
+    from .analysis.explore.views.plots import PlotRequest
     from .explorations import plot
 
     plot(PlotRequest(points=[key for key in points.split(",") if key.strip()], **options))
@@ -108,7 +108,7 @@ def _recommend(results: Path, cheapest: str, trace: str | None, out: Path, **lim
 
     Example: sparsespike recommend results.sqlite --latency 2ms --area 4mm2 --accuracy 97% --out chip.toml
     """
-    from .analysis.explore.answer import RecommendRequest
+    from .analysis.explore.advice.answer import RecommendRequest
     from .explorations import recommend
 
     asked = {name: text for name, text in limits.items() if text is not None}

@@ -17,8 +17,8 @@ from .model.tickets import SHIPPED, shipped
 from .simulator.errors import UserError
 
 if TYPE_CHECKING:
-    from .analysis.explore.answer import RecommendRequest
-    from .analysis.explore.plots import PlotRequest
+    from .analysis.explore.advice.answer import RecommendRequest
+    from .analysis.explore.views.plots import PlotRequest
 
 IMAGES = 8  # of a ticket's trace, where the space does not say
 FIRST_LOOK = "latency,energy"
@@ -120,7 +120,10 @@ def _trace_file(name: str, images: int | None, out: Path) -> Path:
 
 def plot(request: "PlotRequest") -> None:
     """Write the figures of a result file, and what else is asked for."""
-    from .analysis.explore.plots import lines, plot_results  # a library for figures, which nothing else here needs
+    from .analysis.explore.views.plots import (  # a library for figures, which nothing else here needs
+        lines,
+        plot_results,
+    )
 
     plots = plot_results(request)
     show(plots.named, *lines(plots))
@@ -128,7 +131,7 @@ def plot(request: "PlotRequest") -> None:
 
 def recommend(request: "RecommendRequest") -> None:
     """Write the chip that a result file recommends, and say why."""
-    from .analysis.explore.answer import answer
+    from .analysis.explore.advice.answer import answer
 
     show(*answer(request))
 

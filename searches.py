@@ -32,9 +32,9 @@ class SearchRequest:
 
 def search(request: SearchRequest) -> None:
     """Look for the front of a space: what was found, and how quickly."""
-    from .analysis.explore.curves import curve_table, plot_curves
-    from .analysis.explore.genetic import Plan
-    from .analysis.explore.search import SearchSettings, check_search, run_search
+    from .analysis.explore.search.curves import curve_table, plot_curves
+    from .analysis.explore.search.genetic import Plan
+    from .analysis.explore.search.runner import SearchSettings, check_search, run_search
 
     objectives = parse_objectives(request.objectives)
     plan = Plan(request.budget, request.population, request.seed)
@@ -69,9 +69,9 @@ class SensitivityRequest:
 
 def sensitivity(request: SensitivityRequest) -> None:
     """Which axis of a space matters, over all of it and around a point."""
-    from .analysis.explore.figures_sensitivity import plot_sensitivity
-    from .analysis.explore.influence import Question, check_question, run_sensitivity
-    from .analysis.explore.sensitivity import indices_table
+    from .analysis.explore.sensitivity.figures import plot_sensitivity
+    from .analysis.explore.sensitivity.indices import indices_table
+    from .analysis.explore.sensitivity.influence import Question, check_question, run_sensitivity
 
     around = parse_settings(list(request.around or ()), "--around")
     question = Question(request.objective, request.samples, request.seed, around)

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from ..simulator.files import write_json
 from ..simulator.trace import Select, Trace
-from .explore.figures import effects_figure, scatter_figure
 from .explore.store import Row
+from .explore.views.figures import effects_figure, scatter_figure
 from .figures import ablation, cycles_by_layer, energy_by_component, kept_tokens
 from .page import Picture, Section, write_page
 from .style import blank, save, styled

@@ -20,9 +20,9 @@ from sparsespike.analysis import gallery, readme
 from sparsespike.analysis.diff import diff_reports
 from sparsespike.analysis.diff_view import headline_table
 from sparsespike.analysis.explore import store
-from sparsespike.analysis.explore.figures import scatter_figure
 from sparsespike.analysis.explore.pareto import non_dominated
 from sparsespike.analysis.explore.results import front_table
+from sparsespike.analysis.explore.views.figures import scatter_figure
 from sparsespike.analysis.page import Section, not_modelled, write_page
 from sparsespike.analysis.style import blank, save, styled
 from sparsespike.analysis.tables import Table, kib, percent, percent_pruned, si

@@ -22,8 +22,8 @@ LIBRARIES = {
     "analysis/console.py": {"rich"},
     "analysis/shell.py": {"typer"},
     "analysis/cluster.py": {"distributed"},
-    "analysis/explore/page/__init__.py": {"plotly"},
-    "analysis/explore/genetic.py": {"optuna"},
+    "analysis/explore/views/page/__init__.py": {"plotly"},
+    "analysis/explore/search/genetic.py": {"optuna"},
 }
 # room -> the parts of the package that its modules may import
 PARTS = {

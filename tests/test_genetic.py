@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sparsespike import UserError
-from sparsespike.analysis.explore import genetic, variation
-from sparsespike.analysis.explore.hypervolume import Scale
 from sparsespike.analysis.explore.pareto import non_dominated
-from sparsespike.analysis.explore.problem import Problem, random_search
+from sparsespike.analysis.explore.search import genetic, variation
+from sparsespike.analysis.explore.search.hypervolume import Scale
+from sparsespike.analysis.explore.search.problem import Problem, random_search
 
 Choice = variation.Choice
 SIZES = (5, 4, 3, 1, 6)

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sparsespike.analysis.explore.hypervolume import REFERENCE, Scale, hypervolume
+from sparsespike.analysis.explore.search.hypervolume import REFERENCE, Scale, hypervolume
 
 BY_HAND = [
     ([[1.0, 1.0]], [3.0, 4.0], 6.0),

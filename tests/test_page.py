@@ -14,12 +14,12 @@ import pytest
 from browser import Browser, browser, chromium
 from made_points import made_row
 from sparsespike import UserError, load_chip
-from sparsespike.analysis.explore.chip_file import chip_toml, flat_keys, point_names
+from sparsespike.analysis.explore.advice.chip_file import chip_toml, flat_keys, point_names
 from sparsespike.analysis.explore.metrics import METRICS
-from sparsespike.analysis.explore.page import packed, write_page
-from sparsespike.analysis.explore.page.data import page_data
 from sparsespike.analysis.explore.results import fronts
 from sparsespike.analysis.explore.store import Row, open_store
+from sparsespike.analysis.explore.views.page import packed, write_page
+from sparsespike.analysis.explore.views.page.data import page_data
 from sparsespike.analysis.views import Report
 
 LARGEST = 8 * 10**6  # bytes

@@ -12,12 +12,12 @@ from made_points import lanes_and_banks, made_row
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 from sparsespike import UserError, load_chip, simulate
-from sparsespike.analysis.explore import figures, labels, ladder, links, naming, roofline
-from sparsespike.analysis.explore.chosen import bars_figure
 from sparsespike.analysis.explore.metrics import METRICS
-from sparsespike.analysis.explore.plots import PlotRequest, lines, plot_results
 from sparsespike.analysis.explore.results import fronts
 from sparsespike.analysis.explore.store import Row, open_store
+from sparsespike.analysis.explore.views import figures, labels, ladder, links, naming, roofline
+from sparsespike.analysis.explore.views.chosen import bars_figure
+from sparsespike.analysis.explore.views.plots import PlotRequest, lines, plot_results
 from sparsespike.analysis.style import blank, styled
 from sparsespike.cli import main
 from sparsespike.simulator.activity import Action
@@ -328,7 +328,7 @@ def test_a_single_point_can_be_plotted(swept: list[Row], swept_file: Path, tmp_p
 
 
 def test_the_csv_holds_every_point_in_full(swept: list[Row], swept_file: Path, tmp_path: Path) -> None:
-    from sparsespike.analysis.explore.export import write_csv
+    from sparsespike.analysis.explore.views.export import write_csv
 
     write_csv(tmp_path / "points.csv", swept)
     with (tmp_path / "points.csv").open(newline="", encoding="utf-8") as file:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from made_points import lanes_and_banks, made_row
 from sparsespike import UserError, load_chip, load_trace, simulate
-from sparsespike.analysis.explore.answer import RecommendRequest, answer
-from sparsespike.analysis.explore.neighbours import neighbours, steps_table
-from sparsespike.analysis.explore.recommend import breach, recommend
+from sparsespike.analysis.explore.advice.answer import RecommendRequest, answer
+from sparsespike.analysis.explore.advice.neighbours import neighbours, steps_table
+from sparsespike.analysis.explore.advice.recommend import breach, recommend
+from sparsespike.analysis.explore.advice.units import parse_quantity
 from sparsespike.analysis.explore.store import Row, open_store
-from sparsespike.analysis.explore.units import parse_quantity
 from sparsespike.analysis.tables import Table
 from sparsespike.cli import main
 
@@ -207,7 +207,7 @@ def test_mistakes_are_lines_and_nothing_is_written(
 
 
 def test_chip_files_hold_any_text(swept_file: Path, swept: list[Row], tmp_path: Path) -> None:
-    from sparsespike.analysis.explore.chip_file import chip_toml, flat_keys
+    from sparsespike.analysis.explore.advice.chip_file import chip_toml, flat_keys
 
     with open_store(swept_file) as store:
         chip = store.report(next(row.key for row in swept if row.feasible))["provenance"]["chip"]

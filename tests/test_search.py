@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from sparsespike import UserError
 from sparsespike.analysis import space
-from sparsespike.analysis.explore import contest, curves, evaluation, genetic, point, search, store, sweep
-from sparsespike.analysis.explore.hypervolume import Scale
+from sparsespike.analysis.explore import point, store, sweep
 from sparsespike.analysis.explore.results import front_of, read_rows
+from sparsespike.analysis.explore.search import contest, curves, evaluation, genetic
+from sparsespike.analysis.explore.search import runner as search
+from sparsespike.analysis.explore.search.hypervolume import Scale
 from sparsespike.analysis.parallel import Workers
 
 OBJECTIVES = ("latency", "energy")

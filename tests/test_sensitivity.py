@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from scipy import stats
 from sparsespike import UserError
 from sparsespike.analysis import space
-from sparsespike.analysis.explore import figures_sensitivity, influence, point, sensitivity, store, tornado
+from sparsespike.analysis.explore import point, store
 from sparsespike.analysis.explore.results import read_rows
+from sparsespike.analysis.explore.sensitivity import figures as figures_sensitivity
+from sparsespike.analysis.explore.sensitivity import indices as sensitivity
+from sparsespike.analysis.explore.sensitivity import influence, tornado
 from sparsespike.analysis.parallel import Workers
 from sparsespike.analysis.style import blank
 

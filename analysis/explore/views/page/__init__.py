@@ -13,11 +13,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ....simulator.errors import UserError
-from ....simulator.files import write_text
-from ...page import not_modelled
-from ...views import Report
-from ..store import Row
+from .....simulator.errors import UserError
+from .....simulator.files import write_text
+from ....page import not_modelled
+from ....views import Report
+from ...store import Row
 from .data import page_data
 
 # Nothing is fetched, whatever a script asks for; plotly's WebGL layer compiles its drawing commands itself (eval).
@@ -64,7 +64,7 @@ def packed(text: str) -> str:
 
 
 def _asset(name: str) -> str:
-    return (resources.files("sparsespike.analysis.explore.page") / name).read_text("utf-8")
+    return (resources.files("sparsespike.analysis.explore.views.page") / name).read_text("utf-8")
 
 
 def _plotly() -> str:

@@ -2,7 +2,7 @@
 
 Every point is looked up in the finished sweep's file, so that hundreds of searches take seconds:
 
-    python -m sparsespike.analysis.explore.contest RESULTS --space codesign --budget 300 --seeds 5
+    python -m sparsespike.analysis.explore.search.contest RESULTS --space codesign --budget 300 --seeds 5
 """
 
 import argparse
@@ -11,19 +11,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ...simulator.errors import UserError
-from ..console import show
-from ..space import Space, grid, load_space
-from ..tables import Table
+from ....simulator.errors import UserError
+from ...console import show
+from ...space import Space, grid, load_space
+from ...tables import Table
+from ..metrics import parse_objectives
+from ..store import open_store
+from ..sweep import identity
 from .curves import Curves, curve_table, plot_curves
 from .evaluation import axes_of, choice_of
 from .genetic import POPULATION, Genetic, Plan
 from .hypervolume import Scale
-from .metrics import parse_objectives
 from .problem import Problem, random_search
-from .search import costs_of, spread
-from .store import open_store
-from .sweep import identity
+from .runner import costs_of, spread
 from .variation import Choice, Costs
 
 SEARCH, BOUNDED, RANDOM = "NSGA-II", "NSGA-II with bounds", "random"

@@ -9,14 +9,14 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, StrMethodFormatter
 
-from ..style import BLUE, INK, PALETTE, blank
-from ..tables import prefix
+from ...style import BLUE, INK, PALETTE, blank
+from ...tables import prefix
+from ..metrics import METRICS, costs
+from ..pareto import non_dominated
+from ..results import by_trace
+from ..store import Row
 from .labels import label_points
-from .metrics import METRICS, costs
 from .naming import setting_text, short_keys, short_traces, varied
-from .pareto import non_dominated
-from .results import by_trace
-from .store import Row
 
 Pair = tuple[str, str]
 

@@ -5,11 +5,11 @@ from contextlib import closing
 from functools import cached_property
 from typing import Any
 
-from ..parallel import EVERYWHERE, Workers, finished
-from ..space import Space
-from ..space.design import ENERGY, TRACE
-from .point import Point, TraceFile, bound_point, point_of, program_version, sending, simulate_point
-from .store import Row, Store
+from ...parallel import EVERYWHERE, Workers, finished
+from ...space import Space
+from ...space.design import ENERGY, TRACE
+from ..point import Point, TraceFile, bound_point, point_of, program_version, sending, simulate_point
+from ..store import Row, Store
 from .variation import Axes, Choice
 
 Values = Mapping[str, Any]  # dimension of the space -> value

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ...style import PALETTE
-from ...views import Report
-from ..chip_file import chip_template, flat_keys, point_names, toml_value
+from ....style import PALETTE
+from ....views import Report
+from ...advice.chip_file import chip_template, flat_keys, point_names, toml_value
+from ...metrics import METRICS, OBJECTIVES
+from ...store import Row
 from ..chosen import mean_causes, mean_components
-from ..metrics import METRICS, OBJECTIVES
 from ..naming import SHORT, short_keys, short_traces, varied
-from ..store import Row
 
 Columns = dict[str, list[Any]]
 

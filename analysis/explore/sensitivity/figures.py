@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from ..style import BLUE, INK, ORANGE, blank, save, styled
-from .metrics import METRICS
-from .sensitivity import Indices
+from ...style import BLUE, INK, ORANGE, blank, save, styled
+from ..metrics import METRICS
+from .indices import Indices
 from .tornado import Tornado
 
 

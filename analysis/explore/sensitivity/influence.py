@@ -5,17 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...simulator.errors import UserError
-from ..parallel import EVERYWHERE, Workers, check_jobs
-from ..space import Space
-from .evaluation import Evaluation
-from .metrics import costs, parse_objectives
-from .point import open_traces
-from .sensitivity import Design, Indices, saltelli, sobol_indices
-from .store import Row, open_store
-from .sweep import Progress, Step, attach, checked, kept_on_interrupt
+from ....simulator.errors import UserError
+from ...parallel import EVERYWHERE, Workers, check_jobs
+from ...space import Space
+from ..metrics import costs, parse_objectives
+from ..point import open_traces
+from ..search.evaluation import Evaluation
+from ..search.variation import Choice
+from ..store import Row, open_store
+from ..sweep import Progress, Step, attach, checked, kept_on_interrupt
+from .indices import Design, Indices, saltelli, sobol_indices
 from .tornado import Tornado, neighbours, reference_of, tornado_of
-from .variation import Choice
 
 
 @dataclass(frozen=True)

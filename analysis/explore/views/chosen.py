@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..figures import energy_by_component, stacked_series
-from ..style import blank, paint
-from ..views import Report, images_of
+from ...figures import energy_by_component, stacked_series
+from ...style import blank, paint
+from ...views import Report, images_of
 
 
 def cycles_by_cause(causes: Mapping[str, Mapping[str, float]], ax: Axes) -> None:

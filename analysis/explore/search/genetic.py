@@ -18,8 +18,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from ...simulator.errors import UserError
-from .pareto import non_dominated
+from ....simulator.errors import UserError
+from ..pareto import non_dominated
 from .problem import Found, Problem
 from .variation import Choice, Costs, Parent, beats, child, drawn
 

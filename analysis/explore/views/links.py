@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrow, Rectangle
 from numpy.typing import NDArray
 
-from ...simulator.activity import Action
-from ...simulator.engine import run
-from ...simulator.eventlog import PORT_LETTERS, grants
-from ...simulator.hardware import Chip
-from ...simulator.trace import Trace
-from ..style import FAINT, INK, blank
+from ....simulator.activity import Action
+from ....simulator.engine import run
+from ....simulator.eventlog import PORT_LETTERS, grants
+from ....simulator.hardware import Chip
+from ....simulator.trace import Trace
+from ...style import FAINT, INK, blank
 
 # output of a router -> the way to its neighbour: columns to the east, rows to the south
 WAYS = {"N": (0, -1), "E": (1, 0), "S": (0, 1), "W": (-1, 0)}

@@ -8,24 +8,24 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ...simulator.errors import UserError
-from ...simulator.trace import load_trace
-from ..console import progress
-from ..style import save, styled
-from ..tables import Table
-from ..views import Report
-from .chip_file import chip_of
+from ....simulator.errors import UserError
+from ....simulator.trace import load_trace
+from ...console import progress
+from ...style import save, styled
+from ...tables import Table
+from ...views import Report
+from ..advice.chip_file import chip_of
+from ..metrics import parse_objectives
+from ..results import read_rows
+from ..store import Row, Store, open_store
 from .chosen import bars_figure
 from .export import write_csv
 from .figures import effects_figure, scatter_figure
 from .ladder import ladder_figure
 from .links import LinkLoads, link_loads, links_figure
-from .metrics import parse_objectives
 from .naming import named_points, named_table, spread, varied
 from .page import write_page
-from .results import read_rows
 from .roofline import roofline_figure
-from .store import Row, Store, open_store
 
 MOST_BARS = 12  # points side by side
 MOST_MESHES = 2  # points whose links are shown: each is run again

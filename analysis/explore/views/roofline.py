@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..style import BLUE, GREY, PALETTE, blank
-from ..tables import si
+from ...style import BLUE, GREY, PALETTE, blank
+from ...tables import si
+from ..store import Row
 from .figures import MANY, set_log
 from .labels import label_points
 from .naming import spread
-from .store import Row
 
 Keys = Mapping[str, Any]
 MOST_ROOFS = 3

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ...simulator.errors import UserError
-from ..parallel import EVERYWHERE, Workers, check_jobs
-from ..space import Space, sobol
+from ....simulator.errors import UserError
+from ...parallel import EVERYWHERE, Workers, check_jobs
+from ...space import Space, sobol
+from ..metrics import METRICS, costs
+from ..point import TraceFile, open_traces, program_version
+from ..store import Row, open_store
+from ..sweep import Progress, Step, attach, checked, identity, kept_on_interrupt
 from .evaluation import Evaluation, axes_of, choice_of
 from .genetic import Genetic, Plan, journal
 from .hypervolume import Scale, Values
-from .metrics import METRICS, costs
-from .point import TraceFile, open_traces, program_version
 from .problem import Found, Problem, random_search
-from .store import Row, open_store
-from .sweep import Progress, Step, attach, checked, identity, kept_on_interrupt
 from .variation import Choice, Costs
 
 

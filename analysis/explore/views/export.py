@@ -5,9 +5,9 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...simulator.files import write_text
-from .metrics import METRICS
-from .store import Row
+from ....simulator.files import write_text
+from ..metrics import METRICS
+from ..store import Row
 
 
 def write_csv(path: str | Path, rows: Sequence[Row]) -> None:

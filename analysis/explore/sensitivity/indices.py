@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap, qmc
 
-from ...simulator.errors import UserError
-from ..tables import Table, percent
-from .variation import Choice
+from ....simulator.errors import UserError
+from ...tables import Table, percent
+from ..search.variation import Choice
 
 Values = NDArray[np.float64]
 

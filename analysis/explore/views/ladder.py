@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..style import PALETTE, blank
+from ...style import PALETTE, blank
+from ..store import Row
 from .figures import MARKERS, label_axes, scaled
 from .labels import label_points
 from .naming import short_traces
-from .store import Row
 
 PAIR = ("energy", "accuracy")
 MOST_CHIPS = 3

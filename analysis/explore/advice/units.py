@@ -3,8 +3,8 @@
 import math
 import re
 
-from ...simulator.errors import UserError, nearest
-from .metrics import METRICS
+from ....simulator.errors import UserError, nearest
+from ..metrics import METRICS
 
 _PREFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "m": 1e-3, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "n": 1e-9, "p": 1e-12}
 _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*")

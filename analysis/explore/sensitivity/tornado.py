@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...simulator.errors import UserError, nearest
-from ..space import Space
-from ..space.design import ENERGY, NODE
-from ..tables import Table, percent
-from .metrics import METRICS
-from .variation import Choice
+from ....simulator.errors import UserError, nearest
+from ...space import Space
+from ...space.design import ENERGY, NODE
+from ...tables import Table, percent
+from ..metrics import METRICS
+from ..search.variation import Choice
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from ..style import PALETTE, blank, save, styled
-from ..tables import Table
+from ...style import PALETTE, blank, save, styled
+from ...tables import Table
+from ..metrics import cost_text
 from .hypervolume import Scale, Values
-from .metrics import cost_text
 
 SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)  # of the budget, at which a table shows the hypervolume
 

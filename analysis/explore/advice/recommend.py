@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...simulator.errors import UserError
-from ..tables import percent
-from .metrics import METRICS, costs, described
-from .store import Row
+from ....simulator.errors import UserError
+from ...tables import percent
+from ..metrics import METRICS, costs, described
+from ..store import Row
 
 LIMITED = (
     "latency",

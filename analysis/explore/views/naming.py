@@ -7,11 +7,11 @@ from pathlib import PurePath
 from string import ascii_uppercase
 from typing import Any, TypeVar
 
-from ...simulator.errors import UserError
-from ..tables import Table
-from .metrics import METRICS, described
-from .results import fronts
-from .store import Row
+from ....simulator.errors import UserError
+from ...tables import Table
+from ..metrics import METRICS, described
+from ..results import fronts
+from ..store import Row
 
 SHORT = 12  # characters of a point's key that are shown; `row_of` finds a point by fewer, where they are unique
 MOST_NAMED = 24  # letters in a figure, over all its fronts

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .pareto import non_dominated
+from ..pareto import non_dominated
 
 Values = NDArray[np.float64]
 

@@ -5,18 +5,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from ...simulator.energy import table_of_node
-from ...simulator.errors import UserError, nearest
-from ...simulator.files import write_text
-from ..tables import Table, percent, si
-from ..views import Report, images_of, layers_of
+from ....simulator.energy import table_of_node
+from ....simulator.errors import UserError, nearest
+from ....simulator.files import write_text
+from ...tables import Table, percent, si
+from ...views import Report, images_of, layers_of
+from ..metrics import METRICS, described, parse_objectives
+from ..results import read_rows
+from ..store import Row, open_store
+from ..views.naming import SHORT
 from .chip_file import chip_of, chip_toml, flat_keys, point_names
-from .metrics import METRICS, described, parse_objectives
-from .naming import SHORT
 from .neighbours import steps_table
 from .recommend import LIMITED, Bound, Choice, recommend, written
-from .results import read_rows
-from .store import Row, open_store
 from .units import parse_quantity
 
 MOST_PARTS = 5  # components and causes that are named

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from ..style import INK
+from ...style import INK
 
 Places = Mapping[str, tuple[float, float]]
 Box = tuple[float, float, float, float]  # left, bottom, right, top

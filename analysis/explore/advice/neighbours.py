@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..tables import Table
-from .metrics import METRICS
-from .naming import varied
-from .store import Row
+from ...tables import Table
+from ..metrics import METRICS
+from ..store import Row
+from ..views.naming import varied
 
 COMPARED = ("latency", "energy", "area")
 

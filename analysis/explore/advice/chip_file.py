@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ...simulator.errors import UserError
-from ...simulator.hardware import NAMES, ORIGIN, Chip, chip_fields
-from ..views import Report
-from .store import Row
+from ....simulator.errors import UserError
+from ....simulator.hardware import NAMES, ORIGIN, Chip, chip_fields
+from ...views import Report
+from ..store import Row
 
 NAME_LENGTH = 8  # characters of a point's key that its chip is called by
 
