@@ -21,19 +21,25 @@ def energy_by_component(energies: Mapping[str, Mapping[str, float]], ax: Axes) -
 
     energies: chip -> component -> pJ per image.
     """
-    names = list(energies)
-    parts = stacked_series(list(energies.values()))
-    bottom = np.zeros(len(names))
-    for number, (part, values) in enumerate(parts.items()):
-        colour, hatch = paint(number)
-        ax.bar(
-            names, values / 1e6, 0.6, bottom, label=part, color=colour, hatch=hatch, edgecolor="white", linewidth=0.5
-        )
-        bottom += values / 1e6
-    for position, total in enumerate(bottom):
-        ax.annotate(f"{total:.3g}", (position, total), (0, 3), textcoords="offset points", ha="center", weight="bold")
+    stacked_bars(energies, 1e6, ax)
     ax.set_ylabel("energy per image (µJ)")
     ax.set_title("Energy by component")
+
+
+def stacked_bars(bars: Mapping[str, Mapping[str, float]], unit: float, ax: Axes) -> None:
+    """Upright bars of parts, each with its total above it and the largest part at the bottom; legend beside them.
+
+    bars: name -> part -> value, drawn in multiples of `unit`.
+    """
+    names = list(bars)
+    bottom = np.zeros(len(names))
+    for number, (part, values) in enumerate(stacked_series(list(bars.values())).items()):
+        colour, hatch = paint(number)
+        height = values / unit
+        ax.bar(names, height, 0.6, bottom, label=part, color=colour, hatch=hatch, edgecolor="white", linewidth=0.5)
+        bottom += height
+    for position, total in enumerate(bottom):
+        ax.annotate(f"{total:.3g}", (position, total), (0, 3), textcoords="offset points", ha="center", weight="bold")
     ax.margins(y=0.1)
     ax.grid(axis="x", visible=False)
     _legend_beside(ax)

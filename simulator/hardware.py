@@ -6,15 +6,15 @@ ARCHITECTURE.md says what each block does with these numbers. Derived quantities
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
 from .errors import UserError, nearest
-from .files import parse_toml, read_text
+from .files import parse_toml
 from .origin import Fidelity, Source, changed_sources, named_keys, source_faults
+from .shipped import named_text, shipped_names
 from .validation import Part, sentences, walk_fields
 
 Count = Annotated[int, Field(ge=1, le=65536)]
@@ -266,8 +266,7 @@ def chip_fields() -> dict[str, str]:
 
 def chip_names() -> list[str]:
     """Names of the shipped chips."""
-    folder = resources.files("sparsespike.hwconfigs.chips")
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return shipped_names("chips")
 
 
 def load_chip(source: str | Path, overrides: Mapping[str, Any] | None = None) -> Chip:
@@ -283,12 +282,7 @@ def load_chip(source: str | Path, overrides: Mapping[str, Any] | None = None) ->
 def chip_text(source: str | Path) -> tuple[str, str]:
     """The TOML text of a chip, its sources in comments, and where it stands. Raises UserError where there is none."""
     name = str(source)
-    if name in chip_names():
-        return (resources.files("sparsespike.hwconfigs.chips") / f"{name}.toml").read_text("utf-8"), f"{name}.toml"
-    path = Path(source)
-    if path.suffix != ".toml" and not path.exists():
-        raise UserError(f"no chip {name!r}; {nearest(name, chip_names())} Or give a .toml file.")
-    return read_text(path, "chip"), name
+    return named_text("chips", source, "chip"), f"{name}.toml" if name in chip_names() else name
 
 
 def _build(data: Any, where: str, faults: Sequence[str]) -> Chip:

@@ -97,3 +97,20 @@ def mesh_space(tmp_path: Path) -> space.Space:
 def swept(swept_file: Path) -> list[store.Row]:
     """Its points."""
     return read_rows(swept_file)
+
+
+@pytest.fixture
+def complaint(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Runs `sparsespike` with these arguments, which are a mistake: exit code 2, and one line, which is returned."""
+    from sparsespike.cli import main
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr("sys.argv", ["sparsespike", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr().err
+        assert ended.value.code == 2, said
+        assert said.count("\n") == 1
+        return said
+
+    return run

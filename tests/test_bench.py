@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from bench import mlp, readme, report
+from bench import exact_fronts, mlp, readme, report
 from bench.against_sanafe import rows_against_sanafe
 from bench.bare_work import Work, count_events, count_work, list_work, run_work
 from bench.clock import Laps, interleave, middle_of, stopwatch
@@ -303,3 +303,15 @@ def test_without_sanafe_its_rows_say_so_and_go_on(tmp_path: Path) -> None:
 def test_a_worker_that_dies_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="has ended"):
         Worker.of("nonsense", tmp_path)
+
+
+def test_the_bench_of_exact_fronts_sweeps_a_space_and_holds_the_fronts_against_it(
+    space_file: Path, trace_file: Path, tmp_path: Path
+) -> None:
+    found = exact_fronts.measure(str(space_file), [str(trace_file)], tmp_path)
+    assert [one.objectives for one in found] == list(exact_fronts.OBJECTIVES)
+    assert all((one.points, one.fit) == (16, 8) and 0 < one.simulated <= 8 for one in found)
+    assert all(one.sweep_s is not None and one.latency_tightness <= 1 for one in found)
+    again = exact_fronts.measure(str(space_file), [str(trace_file)], tmp_path)
+    assert [one.sweep_s for one in again] == [None, None]  # nothing was swept, so that nothing was timed
+    assert "| 8 of 16 |" in exact_fronts.table(found)

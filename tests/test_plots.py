@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from sparsespike.analysis.explore.views import figures, labels, ladder, links, n
 from sparsespike.analysis.explore.views.chosen import bars_figure
 from sparsespike.analysis.explore.views.plots import PlotRequest, lines, plot_results
 from sparsespike.analysis.style import blank, styled
-from sparsespike.cli import main
 from sparsespike.simulator.activity import Action
 from sparsespike.simulator.engine import run
 from sparsespike.simulator.eventlog import read_log
@@ -373,18 +373,12 @@ def _of_another_ticket(folder: Path) -> Path:
 
 
 def test_mistakes_are_lines_and_nothing_is_written(
-    swept_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    swept_file: Path, tmp_path: Path, complaint: Callable[..., str]
 ) -> None:
-    for options, said in {
+    cases = {
         "--points zz": "point 'zz': no point has this key",
         "--objectives latency,speed": "no objective 'speed'",
-    }.items():
-        command = ["sparsespike", "plot", str(swept_file), "--out", str(tmp_path / "out"), *options.split()]
-        monkeypatch.setattr("sys.argv", command)
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == 2
-        complaint = capsys.readouterr().err
-        assert said in complaint
-        assert complaint.count("\n") == 1
+    }
+    for options, said in cases.items():
+        assert said in complaint("plot", swept_file, "--out", tmp_path / "out", *options.split())
     assert list(tmp_path.iterdir()) == []

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib import resources
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ...simulator.energy import load_energy_table
 from ...simulator.errors import UserError, nearest
-from ...simulator.files import parse_toml, read_text
+from ...simulator.files import parse_toml
 from ...simulator.hardware import chip_keys, load_chip
+from ...simulator.shipped import named_text, shipped_names
 from .axes import axis_values, is_range
 from .constraints import Constraint, parse_constraint
 from .design import ENERGY, NODE, TRACE, Space
@@ -22,8 +22,7 @@ ENOUGH = 512  # combinations that are tried before a value, or the constraints, 
 
 def space_names() -> list[str]:
     """Names of the shipped spaces."""
-    folder = resources.files("sparsespike.hwconfigs.spaces")
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return shipped_names("spaces")
 
 
 def load_space(source: str | Path) -> Space:
@@ -32,8 +31,8 @@ def load_space(source: str | Path) -> Space:
     Raises UserError for an unknown name, an unreadable file, and for all faults of its content at once: unknown keys,
     wrong types, empty axes, constraints that nothing meets, and values that give a possible chip in no combination.
     """
-    text, where = _read(source)
-    data = parse_toml(text, where)
+    where = f"{source}.toml" if source in space_names() else str(source)
+    data = parse_toml(named_text("spaces", source, "space"), where)
     faults: list[str] = []
     axes, points = _axes(data, faults), _points(data, faults)
     constraints = _constraints(data, faults)
@@ -57,16 +56,6 @@ def load_space(source: str | Path) -> Space:
     if impossible:
         raise UserError(f"{where}: " + "; ".join(impossible))
     return space
-
-
-def _read(source: str | Path) -> tuple[str, str]:
-    name = str(source)
-    if name in space_names():
-        return (resources.files("sparsespike.hwconfigs.spaces") / f"{name}.toml").read_text("utf-8"), f"{name}.toml"
-    path = Path(source)
-    if path.suffix != ".toml" and not path.exists():
-        raise UserError(f"no space {name!r}; {nearest(name, space_names())} Or give a .toml file.")
-    return read_text(path, "space"), name
 
 
 def _names(value: Any) -> list[Any]:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +9,8 @@ from pydantic import Field, ValidationError
 
 from ..activity import Action
 from ..errors import UserError, nearest
-from ..files import parse_toml, read_text
+from ..files import parse_toml
+from ..shipped import named_text, shipped_names
 from ..validation import Part, sentences, walk_fields
 from .scaling import scale, scaling_faults
 from .table import EnergyTable, Scaled, expected_units
@@ -32,8 +32,7 @@ class _ScaledFile(Part):
 
 def energy_names() -> list[str]:
     """Names of the shipped energy tables."""
-    folder = resources.files("sparsespike.hwconfigs.energy")
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return shipped_names("energy")
 
 
 def table_of_node(node_nm: int) -> EnergyTable:
@@ -104,15 +103,8 @@ def _sha256(text: str) -> str:
 
 def _read(source: str | Path) -> tuple[str, dict[str, Any]]:
     """The text of a table and what stands in it."""
-    name = str(source)
-    if name in energy_names():
-        text = (resources.files("sparsespike.hwconfigs.energy") / f"{name}.toml").read_text("utf-8")
-    else:
-        path = Path(source)
-        if path.suffix != ".toml" and not path.exists():
-            raise UserError(f"no energy table {name!r}; {nearest(name, energy_names())} Or give a .toml file.")
-        text = read_text(path, "table")
-    return text, parse_toml(text, name)
+    text = named_text("energy", source, "energy table")
+    return text, parse_toml(text, str(source))
 
 
 def _table(source: str | Path, data: dict[str, Any], text: str) -> EnergyTable:

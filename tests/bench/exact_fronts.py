@@ -10,11 +10,8 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ[variable] = "1"
 
 # the space's own tickets, then others that come by the command line
 OTHERS = {
@@ -51,14 +48,10 @@ def measure(name: str, others: Sequence[str], folder: Path) -> list[Measured]:
     from sparsespike.analysis.explore.store import open_store
     from sparsespike.analysis.explore.sweep import run_sweep
     from sparsespike.analysis.parallel import Workers
-    from sparsespike.analysis.space import load_space
-    from sparsespike.explorations import trace_paths
+    from sparsespike.explorations import opened_space
 
-    space = load_space(name)
-    if others:
-        space = replace(space, traces=tuple(others))
-    whole = folder / f"{name}{'-others' if others else ''}.sqlite"
-    paths = trace_paths(space, whole)
+    whole = folder / f"{Path(name).stem}{'-others' if others else ''}.sqlite"
+    space, paths = opened_space(name, others, whole)
     begin = time.perf_counter()
     outcome = run_sweep(space, paths, whole, workers=Workers(1))
     sweep_s = None if outcome.known else time.perf_counter() - begin
@@ -134,6 +127,8 @@ def table(measured: Sequence[Measured]) -> str:
 
 def main() -> None:
     """Measure, write DIR/exact_fronts.json and DIR/exact_fronts.md."""
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[variable] = "1"  # one thread; the libraries, which are loaded below, read this then
     parser = argparse.ArgumentParser(prog="python -m bench.exact_fronts", description=__doc__.partition(":")[0])
     parser.add_argument("spaces", nargs="*", metavar="SPACE", help=f"of {', '.join(OTHERS)}; all where none is named")
     parser.add_argument("--out", type=Path, default=Path("out/exact_fronts"), metavar="DIR")

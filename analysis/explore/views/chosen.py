@@ -1,14 +1,12 @@
 """Figures of a few chosen points, from their reports: where the energy goes, and what the cores do."""
 
 from collections.abc import Mapping
-from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ...figures import energy_by_component, stacked_series
-from ...style import blank, paint
+from ...figures import energy_by_component, stacked_bars
+from ...style import blank
 from ...views import Report, images_of
 
 
@@ -17,21 +15,9 @@ def cycles_by_cause(causes: Mapping[str, Mapping[str, float]], ax: Axes) -> None
 
     causes: point -> cause -> cycles per image, the mean over the cores.
     """
-    names = list(causes)
-    bottom = np.zeros(len(names))
-    for number, (part, values) in enumerate(stacked_series(list(causes.values())).items()):
-        colour, hatch = paint(number)
-        style: Any = {"color": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0.5}
-        ax.bar(names, values / 1e3, 0.6, bottom, label=part, **style)
-        bottom += values / 1e3
-    for position, total in enumerate(bottom):
-        ax.annotate(f"{total:.3g}", (position, total), (0, 3), textcoords="offset points", ha="center", weight="bold")
+    stacked_bars(causes, 1e3, ax)
     ax.set_ylabel("thousand cycles per image")
     ax.set_title("Cycles by cause, mean over the cores")
-    ax.margins(y=0.1)
-    ax.grid(axis="x", visible=False)
-    handles, labels = ax.get_legend_handles_labels()
-    ax.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def mean_causes(report: Report) -> dict[str, float]:
