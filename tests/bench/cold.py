@@ -13,12 +13,13 @@ from typing import Any
 
 from sparsespike.simulator import engine, kernels
 from sparsespike.simulator.hardware import load_chip
+from sparsespike.simulator.peers import run_peers
 from sparsespike.simulator.synthetic import synthetic_trace
 from sparsespike.simulator.trace import load_trace
 
 
 def main(path: Path) -> None:
-    """One image in both schedules, verified and watched, with batches of timesteps, and bounds; an ANN of any size."""
+    """One image in both schedules, verified and watched, in batches of timesteps, with bounds; an ANN; the peers."""
     trace, ann = load_trace(path), synthetic_trace(neuron="relu")
     chip = load_chip("mesh16")
     pipelined = chip.replace({"schedule": "pipelined", "core.spike_kib": 64.0})
@@ -31,6 +32,7 @@ def main(path: Path) -> None:
         engine.run(trace, pipelined, bound=True),
         engine.run(ann, chip, verify=True),
     ]
+    run_peers(trace, 1)
     events = sum(int(activity.synaptic_events.sum()) for activity in runs)
     compiled = dict(_kernels())
     found = {
