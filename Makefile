@@ -12,6 +12,7 @@
 #   make fuzz     10,000 damaged traces, tickets and spike files: none may do more than be refused; some minutes
 #   make rtl      the long comparison with the twin in SystemVerilog (needs verilator, iverilog, yosys)
 #   make cluster-test   sweeps on a local dask scheduler with two workers, one of which is killed; and sweeps killed 20 times
+#   make codesign sweeps the space codesign, half an hour on two cores (interrupted, it goes on), then the READMEs' figures of it
 #   make contest  NSGA-II against random sampling on SPACE, looked up in SWEPT, the result file of a finished sweep of it
 #   make area-table   the gates of the twin's blocks by Yosys, and their fit, into hwconfigs/area (BLOCKS for some); half an hour
 #   make sram-table   the tables of hwconfigs/energy/README.md, how good the interpolation of memories is, and its figure
@@ -28,7 +29,7 @@ EDITABLE := --no-build-isolation --config-settings editable_mode=strict
 SOURCES := find . \( -path './.?*' -o -path ./build -o -path ./$(OUT) -o -path ./tests -o -name '*.egg-info' -o -name __pycache__ \) \
 	-prune -o \( -name '*.py' -o -name '*.toml' -o -name '*.csv' -o -name '*.md' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.safetensors' \) -print | sort
 
-.PHONY: install demo test test-clients bench performance exact-fronts oracle fuzz rtl cluster-test contest area-table sram-table lint figures tickets tickets-table tickets-verify clean
+.PHONY: install demo test test-clients bench performance exact-fronts oracle fuzz rtl cluster-test codesign contest area-table sram-table lint figures tickets tickets-table tickets-verify clean
 install: .venv/.installed
 	@$(SOURCES) | cmp --silent - .venv/.sources || { $(PIP) install --no-deps $(EDITABLE) --editable . && $(SOURCES) > .venv/.sources; }
 
@@ -121,6 +122,10 @@ rtl: install
 cluster-test: install
 	$(BIN)/pytest -s tests/test_cluster.py
 	SPARSESPIKE_KILLS=20 $(BIN)/pytest -s tests/test_sweep_killed.py
+
+codesign: install
+	@$(BIN)/sparsespike sweep --space codesign --out $(OUT)/codesign.sqlite
+	@$(BIN)/python -m sparsespike.analysis.explore.readme $(OUT)/codesign.sqlite codesign README.md analysis/README.md
 
 SPACE ?= codesign
 SWEPT ?= $(OUT)/$(SPACE).sqlite

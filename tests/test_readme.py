@@ -8,6 +8,7 @@ from page_steps import missing, run_page, steps
 from sparsespike.analysis.compare import figures as compare_figures
 from sparsespike.analysis.compare import readme as compare_readme
 from sparsespike.analysis.compare.rows import load_results
+from sparsespike.analysis.explore import readme as explore_readme
 from sparsespike.analysis.gallery import CAPTIONS
 from sparsespike.analysis.readme import GALLERY, block_names
 
@@ -52,21 +53,21 @@ def test_the_readme_runs(tmp_path: Path) -> None:
 def test_figures_come_from_the_demo() -> None:
     text = README.read_text("utf-8")
     blocks = re.findall(r"<!-- figures:([\w-]+) -->\n(.*?)<!-- /figures:\1 -->", text, re.DOTALL)
-    kind = compare_readme.KIND
-    blocks += re.findall(rf"<!-- {kind}:([\w-]+) -->\n(.*?)<!-- /{kind}:\1 -->", text, re.DOTALL)
+    for kind in (compare_readme.KIND, explore_readme.KIND):
+        blocks += re.findall(rf"<!-- {kind}:([\w-]+) -->\n(.*?)<!-- /{kind}:\1 -->", text, re.DOTALL)
     measured = re.search(r"<!-- bench:performance -->\n(.*?)<!-- /bench:performance -->", text, re.DOTALL)
     assert blocks
     assert all(content.strip() for _, content in blocks)
     assert measured is not None
     assert measured[1].count("\n") >= 8
-    # a picture outside of a block, or not in the gallery, was made by neither `make figures` nor `make tickets-table`
+    # any other picture was made by none of `make figures`, `make tickets-table` and `make codesign`
     inside = "".join(content for _, content in blocks)
     for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text):
         assert picture in inside
         assert (ROOT / picture).parent == ROOT / GALLERY
         assert (ROOT / picture).is_file()
-        what = Path(picture).stem.partition("-")[0]  # of tickets: WHAT-DATA
-        assert what in CAPTIONS or what in compare_figures.CAPTIONS
+        what = Path(picture).stem.partition("-")[0]  # of tickets WHAT-DATA, of spaces WHAT-SPACE
+        assert what in CAPTIONS or what in compare_figures.CAPTIONS or what in explore_readme.CAPTIONS
 
 
 @pytest.mark.parametrize("page", [README, ROOT / "model" / "tickets" / "README.md"], ids=lambda page: page.parent.name)

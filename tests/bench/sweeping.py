@@ -6,16 +6,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from sparsespike import simulate
-from sparsespike.analysis.explore.point import Point, TraceFile, open_traces, point_of, trace_of
+from sparsespike.analysis.explore import point
+from sparsespike.analysis.explore.point import TraceFile, open_traces, trace_of
 from sparsespike.analysis.explore.results import read_rows
 from sparsespike.analysis.explore.sweep import run_sweep
 from sparsespike.analysis.parallel import Workers
-from sparsespike.analysis.space import Space, grid, load_space
-from sparsespike.simulator.energy import load_energy_table
+from sparsespike.analysis.space import Space, load_space
 
 from .bare_work import count_events
-from .clock import Sample, interleave
+from .clock import Sample, interleave, stopwatch
 from .rows import Row, Setting
 from .simulator_runs import expect
 from .worker import run_python
@@ -51,42 +50,28 @@ def swept(space: Space, paths: dict[str, Path], jobs: int) -> tuple[float, int]:
     return seconds, sum(round((row.metrics or {})["operations"] or 0) for row in rows)
 
 
-def simulated(space: Space, traces: dict[str, TraceFile]) -> float:
-    """Seconds of the same chips, one after the other, by `simulate` alone."""
-    trace = trace_of(traces["digits"])
-    table = load_energy_table("cmos45")
-    points = [point_of(space, traces, space.candidate(values)) for values in grid(space)]
-    began = time.perf_counter()
-    for point in points:
-        assert isinstance(point, Point)
-        simulate(trace, point.chip, table)
-    return time.perf_counter() - began
-
-
 def overhead_row(setting: Setting) -> Row:
     """A point's cost beside its simulation: choosing, reporting, storing. And the memory of eight times the points."""
     folder = setting.folder / "bench"
     space, paths = digits_space(folder, FEW)
-    traces = open_traces(space, paths)
-    events = space.size * count_events_of(traces)
+    events = space.size * count_events_of(open_traces(space, paths))
 
-    def whole() -> Sample:
-        seconds, found = swept(space, paths, 1)
+    def sweep() -> Sample:
+        with stopwatch((point, "simulate")) as simulations:
+            seconds, found = swept(space, paths, 1)
         expect(found, events, "synaptic events")
-        return {"seconds": seconds}
+        return {"seconds": seconds, "simulate": simulations.seconds, "beside": seconds - simulations.seconds}
 
-    laps = interleave(
-        {"sweep": whole, "simulate": lambda: {"seconds": simulated(space, traces)}}, setting.rounds, setting.step
-    )
+    laps = interleave({"sweep": sweep}, setting.rounds, setting.step)["sweep"]
     few, many = (json.loads(run_python("bench.sweeping", str(folder), str(fifos))) for fifos in (FEW, MANY))
     growth = many["peak_mib"] - few["peak_mib"]
     return Row(
         "sweep_overhead",
         None,
         events,
-        (laps["sweep"].seconds() - laps["simulate"].seconds()) / space.size,
-        "simulate alone",
-        laps["simulate"].seconds() / space.size,
+        laps.seconds("beside") / space.size,
+        "its simulation",
+        laps.seconds("simulate") / space.size,
         rounds=setting.rounds,
         holds=growth < GROWTH_MIB,
         note=f"of a point; {many['points']} points take {growth:+.1f} MiB over {few['points']}, may be {GROWTH_MIB:g}",

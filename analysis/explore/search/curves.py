@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ...style import PALETTE, blank, save, styled
 from ...tables import Table
@@ -69,10 +70,15 @@ def hypervolume_curves(curves: Curves, ax: Axes) -> None:
     ax.legend(loc="lower right")
 
 
+def curves_figure(curves: Curves) -> Figure:
+    """The curves, by themselves."""
+    figure = blank(6.4, 3.6)
+    hypervolume_curves(curves, figure.add_subplot())
+    return figure
+
+
 def plot_curves(curves: Curves, out: str | Path) -> list[Path]:
     """Write the figure, as PNG and SVG; returns their paths. Raises UserError where it cannot."""
     with styled():
-        figure = blank(6.4, 3.6)
-        hypervolume_curves(curves, figure.add_subplot())
-        save(figure, Path(out), "hypervolume")
+        save(curves_figure(curves), Path(out), "hypervolume")
     return [Path(out) / f"hypervolume.{kind}" for kind in ("png", "svg")]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ...style import BLUE, INK, ORANGE, blank, save, styled
 from ..metrics import METRICS
@@ -58,12 +59,28 @@ def tornado_bars(tornado: Tornado, ax: Axes) -> None:
     ax.legend(loc="lower right")
 
 
+def sobol_figure(indices: Indices, objective: str) -> Figure:
+    """The bars of every axis, by themselves."""
+    figure = _tall(len(indices.names))
+    sobol_bars(indices, objective, figure.add_subplot())
+    return figure
+
+
+def tornado_figure(tornado: Tornado) -> Figure:
+    """The bars of every axis, by themselves."""
+    figure = _tall(len(tornado.bars))
+    tornado_bars(tornado, figure.add_subplot())
+    return figure
+
+
+def _tall(bars: int) -> Figure:
+    return blank(6.8, 1.2 + 0.42 * bars)
+
+
 def plot_sensitivity(indices: Indices, tornado: Tornado, out: str | Path) -> list[Path]:
     """Write both figures, as PNG and SVG; returns their paths. Raises UserError where it cannot."""
     with styled():
-        for name, axes in (("sobol", len(indices.names)), ("tornado", len(tornado.bars))):
-            figure = blank(6.8, 1.2 + 0.42 * axes)
-            ax = figure.add_subplot()
-            sobol_bars(indices, tornado.objective, ax) if name == "sobol" else tornado_bars(tornado, ax)
+        figures = {"sobol": sobol_figure(indices, tornado.objective), "tornado": tornado_figure(tornado)}
+        for name, figure in figures.items():
             save(figure, Path(out), name)
-    return [Path(out) / f"{name}.{kind}" for name in ("sobol", "tornado") for kind in ("png", "svg")]
+    return [Path(out) / f"{name}.{kind}" for name in figures for kind in ("png", "svg")]
