@@ -260,8 +260,8 @@ def hardware(
 ) -> None:
     """List the shipped chips, or print one as the TOML file that it is, sources beside its numbers.
 
-    With --check: published reads and held-out CACTI macros against the interpolation; every SRAM of the chip, and its
-    area by block.
+    The area of its blocks stands beside it, on stderr. With --check: published reads and held-out CACTI macros against
+    the interpolation; every SRAM of the chip, and its area by block.
 
     Example: sparsespike hardware mesh16 > mine.toml; sparsespike hardware --check mine.toml
     """

@@ -28,27 +28,30 @@ PIPE_WIDTH, WIDEST = 170, 10_000
 Step = Callable[[int, int], None]
 
 
-def show(*parts: Table | str) -> None:
-    """Print tables and lines of text to stdout; without colours where stdout is no terminal."""
-    console = _console()
+def show(*parts: Table | str, aside: bool = False) -> None:
+    """Print tables and lines of text to stdout; without colours where that is no terminal.
+
+    aside: to stderr, beside a file that goes to stdout.
+    """
+    console = _console(aside)
     for part in parts:
         if isinstance(part, str):
             console.print(Text(part), soft_wrap=True)  # one line stays one, whatever is in it
             continue
         rich = _rich(part)
-        (console if console.is_terminal else _pipe(max(PIPE_WIDTH, _width(rich)))).print(rich)
+        (console if console.is_terminal else _pipe(max(PIPE_WIDTH, _width(rich)), aside)).print(rich)
         if part.note:
             console.print(escape(part.note), highlight=False, style="dim")
         console.print()
 
 
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else _pipe(PIPE_WIDTH)
+def _console(aside: bool) -> Console:
+    console = Console(stderr=aside)
+    return console if console.is_terminal else _pipe(PIPE_WIDTH, aside)
 
 
-def _pipe(width: int) -> Console:
-    return Console(width=width, no_color=True, highlight=False)
+def _pipe(width: int, aside: bool) -> Console:
+    return Console(width=width, no_color=True, highlight=False, stderr=aside)
 
 
 def _width(table: RichTable) -> int:

@@ -32,11 +32,14 @@ KIND = "sram"
 
 
 def show_hardware(chip: str | None, *, check: bool = False) -> None:
-    """List the shipped chips or print one; with `check`, what memories' figures were held against, and its area."""
+    """List the shipped chips or print one, its area by block aside; with `check`, what memories' figures rest on."""
     if check:
         show(*(make() for make in TABLES.values()), *([] if chip is None else chip_tables(chip)))
+    elif chip is None:
+        show(chips_table())
     else:
-        show(chips_table() if chip is None else chip_text(chip)[0].rstrip())
+        show(chip_text(chip)[0].rstrip())
+        show("", chip_tables(chip)[1], aside=True)
 
 
 def published_table() -> Table:

@@ -359,8 +359,10 @@ def test_more_lanes_change_the_report_not_the_trace(trace: Path) -> None:
 
 def test_hardware_prints_a_file_that_can_be_used(trace: Path, tmp_path: Path) -> None:
     assert all(name in run("hardware").stdout for name in ("edge", "mesh16", "dense"))
-    mine = tmp_path / "mine.toml"
-    mine.write_text(run("hardware", "edge").stdout)
+    mine, printed = tmp_path / "mine.toml", run("hardware", "edge")
+    mine.write_text(printed.stdout)
+    assert "Area of the chip" in printed.stderr  # aside, so that the file stays one
+    assert "row engines" in printed.stderr
     done = run("simulate", trace, "--images", 1, "--hardware", mine)
     assert done.returncode == 0, done.stderr
 
