@@ -21,7 +21,7 @@ from .naming import setting_text, short_keys, short_traces, varied
 Pair = tuple[str, str]
 
 LATENCY_ENERGY: Pair = ("latency", "energy")
-WIDE = 30.0  # an axis whose largest value is so many times its smallest is logarithmic
+WIDE = 12.0  # an axis whose largest value is so many times its smallest is logarithmic
 MANY = 2000  # points, from where on they are pixels in a vector file, or it would be slow to open
 MARKERS = "osD^vP*X"
 COLUMNS = 2  # of panels, where there are many
@@ -41,7 +41,8 @@ def front_scatter(rows: Sequence[Row], ax: Axes, pair: Pair = LATENCY_ENERGY, ob
     for number, value in enumerate(dict.fromkeys(values)):
         mine = points[[other == value for other in values]]
         label = f"{short_keys([key])[key]}: {value}" if key else "configuration"
-        style: Any = {"color": PALETTE[number % 8], "marker": MARKERS[number % 8], "linewidths": 0, "alpha": 0.8}
+        faint = 0.8 if len(points) <= MANY else 0.35  # where points hide one another
+        style: Any = {"color": PALETTE[number % 8], "marker": MARKERS[number % 8], "linewidths": 0, "alpha": faint}
         ax.scatter(mine[:, 0], mine[:, 1], size, label=label, rasterized=len(points) > MANY, **style)
     judged = tuple(objectives) or pair
     front = points[non_dominated([costs(row.metrics or {}, judged) for row in feasible])]
