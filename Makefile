@@ -12,7 +12,7 @@
 #   make fuzz     10,000 damaged traces, tickets and spike files: none may do more than be refused; some minutes
 #   make rtl      the long comparison with the twin in SystemVerilog (needs verilator, iverilog, yosys)
 #   make cluster-test   sweeps on a local dask scheduler with two workers, one of which is killed; and sweeps killed 20 times
-#   make codesign sweeps the space codesign, half an hour on two cores (interrupted, it goes on), then the READMEs' figures of it
+#   make codesign sweeps the space codesign, an hour or so on two cores (interrupted, it goes on), then the READMEs' figures of it
 #   make contest  NSGA-II against random sampling on SPACE, looked up in SWEPT, the result file of a finished sweep of it
 #   make area-table   the gates of the twin's blocks by Yosys, and their fit, into hwconfigs/area (BLOCKS for some); half an hour
 #   make sram-table   the tables of hwconfigs/energy/README.md, how good the interpolation of memories is, and its figure

@@ -9,9 +9,9 @@ from .analysis.console import progress, show
 from .analysis.explore.exact import Steps, run_exact
 from .analysis.explore.pruning import Goal, parse_goal
 from .analysis.explore.results import front_table, left_out, read_rows
-from .analysis.explore.store import Row
-from .analysis.explore.sweep import Sample, run_sweep
-from .analysis.parallel import Workers
+from .analysis.explore.store import Row, open_store
+from .analysis.explore.sweep import Sample, identity, run_sweep
+from .analysis.parallel import Workers, checked_workers
 from .analysis.space import Space, load_space
 from .model.tickets import SHIPPED, shipped
 from .simulator.errors import UserError
@@ -40,8 +40,8 @@ class SweepRequest:
 
     @property
     def workers(self) -> Workers:
-        """Who does the work."""
-        return Workers(self.jobs, self.dask)
+        """Who does the work. Raises UserError for a number of jobs that means nothing."""
+        return checked_workers(self.jobs, self.dask)
 
     @property
     def goal(self) -> Goal | None:
@@ -60,13 +60,13 @@ class SweepRequest:
 
 def sweep(request: SweepRequest) -> None:
     """Run a design space, or a sample of it. Names of shipped tickets are traced beside the result file."""
-    goal = request.goal
+    goal, workers = request.goal, request.workers
     space, paths = opened_space(request.space, request.traces, request.out)
     if goal is not None:
         _exact(request, goal, space, paths)
         return
     with progress(f"sweep of {space.name}") as step:
-        outcome = run_sweep(space, paths, request.out, sample=request.part, workers=request.workers, step=step)
+        outcome = run_sweep(space, paths, request.out, sample=request.part, workers=workers, step=step)
     show(f"{outcome.points} points in {request.out}: {outcome.known} were known, {outcome.infeasible} do not fit")
     show_front(request.out, FIRST_LOOK)
 
@@ -95,7 +95,7 @@ def opened_space(
 
     A shipped ticket becomes a trace, on its own data set, next to the results. A given file is called by its name
     without the ending, so that rows do not depend on where it lies. check: what else must be right with the space,
-    before a ticket is traced.
+    before a ticket is traced. Raises UserError, before that too, where `out` is no result file of this space.
     """
     space = load_space(name)
     given = list(traces or space.traces)
@@ -104,7 +104,11 @@ def opened_space(
         names = given
     space = replace(space, traces=tuple(names))
     check(space)
-    return space, {name: _trace_file(trace, space.images, out) for name, trace in zip(names, given, strict=True)}
+    if out.exists():
+        with open_store(out) as store:
+            store.bind(identity(space))
+    files = {name: name for name in space.every_trace} | dict(zip(names, given, strict=True))
+    return space, {name: _trace_file(trace, space.images, out) for name, trace in files.items()}
 
 
 def _trace_file(name: str, images: int | None, out: Path) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .analysis.console import progress, show
 from .analysis.explore.metrics import parse_objectives
-from .analysis.parallel import Workers
+from .analysis.parallel import checked_workers
 from .analysis.shell import parse_settings
 from .explorations import FIRST_LOOK, opened_space, show_front
 
@@ -36,12 +36,12 @@ def search(request: SearchRequest) -> None:
     from .analysis.explore.search.genetic import Plan
     from .analysis.explore.search.runner import SearchSettings, check_search, run_search
 
+    workers = checked_workers(request.jobs, request.dask)
     objectives = parse_objectives(request.objectives)
     plan = Plan(request.budget, request.population, request.seed)
     settings = SearchSettings(objectives, plan, request.bounds, request.against_random)
     check = partial(check_search, settings=settings)
     space, paths = opened_space(request.space, request.traces, request.out, check)
-    workers = Workers(request.jobs, request.dask)
     with progress(f"search of {space.name}") as step:
         outcome = run_search(space, paths, request.out, settings, workers=workers, step=step)
     show(outcome.said())
@@ -73,11 +73,11 @@ def sensitivity(request: SensitivityRequest) -> None:
     from .analysis.explore.sensitivity.indices import indices_table
     from .analysis.explore.sensitivity.influence import Question, check_question, run_sensitivity
 
+    workers = checked_workers(request.jobs, request.dask)
     around = parse_settings(list(request.around or ()), "--around")
     question = Question(request.objective, request.samples, request.seed, around)
     check = partial(check_question, question=question)
     space, paths = opened_space(request.space, request.traces, request.out, check)
-    workers = Workers(request.jobs, request.dask)
     with progress(f"sensitivity over {space.name}") as step:
         found = run_sensitivity(space, paths, request.out, question, workers=workers, step=step)
     show(

@@ -42,6 +42,12 @@ def check_jobs(jobs: int) -> None:
         raise UserError(f"jobs = {jobs}: must be at least 1, or -1 for one per processor")
 
 
+def checked_workers(jobs: int, dask: str | None) -> Workers:
+    """Who does the runs, as a command is asked for it. Raises UserError as `check_jobs`."""
+    check_jobs(jobs)
+    return Workers(jobs, dask)
+
+
 def finished(
     work: Callable[[Run], Result], runs: Iterable[Run], workers: Workers = EVERYWHERE
 ) -> Generator[Result, None, None]:

@@ -242,3 +242,72 @@ def test_an_order_of_blocks_leaves_none_out(size: int) -> None:
     found = replace(load_space("digits"), axes={"core.lanes": tuple(range(1, size + 1))}, traces=("digits",))
     for seed in (None, 0, 1, 2):
         assert sorted(values["core.lanes"] for values in grid(found, seed)) == list(range(1, size + 1))  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize(
+    ("table", "values"),
+    [
+        ({"from": 0.1, "to": 0.3, "step": 0.1}, (0.1, 0.2, 0.3)),
+        ({"from": 0.6, "to": 1.2, "step": 0.1}, (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)),
+        ({"from": 0.1, "to": 0.8, "times": 2}, (0.1, 0.2, 0.4, 0.8)),
+        ({"from": 1, "to": 4.5, "step": 1}, (1, 2, 3, 4)),
+    ],
+)
+def test_a_range_has_the_decimals_that_it_says(table: dict[str, float], values: tuple[float, ...]) -> None:
+    found = axis_values(table)
+    assert found == values
+    assert [type(value) for value in found] == [type(value) for value in values]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("key", ["from", "to", "step"])
+def test_a_range_is_finite(key: str, number: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        axis_values({"from": 1.0, "to": 4.0, "step": 1.0} | {key: number})
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("core.lanes == '%' % core.lanes", "only numbers can be computed with"),
+        ("core.lanes < '%999999999999d' % core.lanes", "only numbers can be computed with"),
+        ("core.lanes < " + "9" * 350 + " / 3", "too large"),
+        ("core.lanes in [1, 2] * 2", "only numbers can be computed with"),
+    ],
+)
+def test_constraints_compute_with_numbers_alone(tmp_path: Path, text: str, why: str) -> None:
+    (tmp_path / "s.toml").write_text(f'chip = "edge"\nconstraints = ["{text}"]\n[axes]\ncore.lanes = [2, 4]\n')
+    with pytest.raises(UserError, match=why):
+        load_space(tmp_path / "s.toml")
+
+
+def test_constraints_of_a_large_space_are_refused_at_once(tmp_path: Path) -> None:
+    """Only the axes that they name are gone through."""
+    axes = "".join(
+        f"{key} = {{ from = 1, to = 60, step = 1 }}\n" for key in ("contexts", "lanes", "fifo_flits", "input_macs")
+    )
+    text = (
+        f'chip = "edge"\nconstraints = ["core.lanes > 8", "core.lanes < 4"]\n[axes.core]\n{axes}sweep_width = [1, 2]\n'
+    )
+    (tmp_path / "s.toml").write_text(text)
+    with pytest.raises(UserError, match=r"no combination of the axes meets 'core.lanes > 8' and 'core.lanes < 4'"):
+        load_space(tmp_path / "s.toml")
+
+
+def test_points_may_name_a_trace_and_a_table(tmp_path: Path) -> None:
+    point = '[[points]]\ncore.lanes = 4\ntrace = "{}"\nenergy = "{}"\n'
+    path = tmp_path / "s.toml"
+    path.write_text('chip = "edge"\ntraces = ["digits"]\n' + point.format("digits", "cmos28"))
+    [found] = listed(load_space(path))
+    assert load_space(path).candidate(found).chip.technology.node_nm == 28
+    path.write_text('chip = "edge"\ntraces = ["digits"]\n' + point.format("other", "cmos28"))
+    assert load_space(path).every_trace == ("digits", "other")
+    path.write_text('chip = "edge"\ntraces = ["digits"]\n' + point.format("digits", "cmos82"))
+    with pytest.raises(UserError, match="cmos82"):
+        load_space(path)
+
+
+def test_what_is_said_about_a_chip_is_no_axis(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text('chip = "edge"\n[axes]\nname = ["a", "b"]\n')
+    with pytest.raises(UserError, match=r"axes\.name: is said about a chip"):
+        load_space(tmp_path / "s.toml")

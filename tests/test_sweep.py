@@ -223,3 +223,16 @@ def test_only_a_result_file_of_an_older_version_is_removed(make: object, stays: 
     make(path)  # type: ignore[operator]
     store.remove_outdated(path)
     assert path.exists() == stays
+
+
+def test_single_points_may_have_a_trace_and_a_table_of_their_own(trace_file: Path, tmp_path: Path) -> None:
+    space_file, out = tmp_path / "s.toml", tmp_path / "r.sqlite"
+    point = f'[[points]]\ncore.lanes = 4\ntrace = "{trace_file}"\nenergy = "cmos28"\n'
+    space_file.write_text(f'chip = "edge"\nimages = 1\n{point}')
+    sweep.run_sweep(space.load_space(space_file), {}, out, workers=Workers(1))
+    [row] = read_rows(out)
+    assert (row.trace, row.prices, row.settings) == (str(trace_file), "cmos28", {"core.lanes": 4})
+    space_file.write_text(f'chip = "edge"\nimages = 1\n{point.replace(str(trace_file), "nothere")}')
+    with pytest.raises(UserError, match="nothere"):
+        sweep.run_sweep(space.load_space(space_file), {}, tmp_path / "other.sqlite", workers=Workers(1))
+    assert not (tmp_path / "other.sqlite").exists()

@@ -51,7 +51,7 @@ class Point:
 
 def open_traces(space: Space, paths: Mapping[str, str | Path]) -> dict[str, TraceFile]:
     """The traces of a space; paths: name -> file. Raises UserError for a missing or bad one."""
-    return {name: _open(name, str(paths.get(name, name)), space.images) for name in space.traces}
+    return {name: _open(name, str(paths.get(name, name)), space.images) for name in space.every_trace}
 
 
 def _open(name: str, path: str, images: int | None) -> TraceFile:

@@ -45,7 +45,7 @@ CAPTIONS = {
     "front": "Latency against energy and accuracy of all points that fit, the front ringed",
     "ladder": "Tickets on chips of the front: accuracy against energy",
     "bars": "Energy by component and cycles by cause of points of the front",
-    "sobol": "Share of the variance of energy that each axis explains, alone and with what it takes part in",
+    "sobol": "Share of the variance of energy that each axis explains, alone and in all, where constraints leave rows",
     "search": "Hypervolume against simulations: NSGA-II and random sampling, median and range over seeds",
 }
 

@@ -122,7 +122,7 @@ def kept_on_interrupt(progress: Progress, out: str | Path) -> Iterator[None]:
 
 def checked(space: Space) -> Space:
     """The space, if it has traces. Raises UserError where it has none."""
-    if not space.traces:
+    if not space.every_trace:
         raise UserError("nothing to sweep: the space names no trace; give one on the command line")
     return space
 

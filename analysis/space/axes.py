@@ -1,5 +1,7 @@
 """An axis of a design space: a list of values, or a range of numbers in steps or by a factor."""
 
+from fractions import Fraction
+from math import isfinite
 from typing import Any
 
 RANGE_KEYS = ("from", "to", "step", "times")
@@ -39,11 +41,16 @@ def _steps(table: dict[str, Any]) -> tuple[int | float, ...]:
     move = table["step"] if "step" in table else table["times"]
     if any(isinstance(number, bool) or not isinstance(number, int | float) for number in (first, last, move)):
         raise ValueError("from, to, step and times must be numbers")
+    if not all(map(isfinite, (first, last, move))):
+        raise ValueError("from, to, step and times must be finite")
     if first > last or ("step" in table and move <= 0) or ("times" in table and (move <= 1 or first <= 0)):
         raise ValueError("holds no value: from must not be beyond to, step above 0, times above 1")
+    # as the file has them, in decimals: three steps of 0.1 are 0.3, which binary fractions miss
+    begin, end, by = (Fraction(str(number)) for number in (first, last, move))
+    whole = all(isinstance(number, int) for number in (first, move))
     values: list[int | float] = []
-    while (value := first + len(values) * move if "step" in table else first * move ** len(values)) <= last:
-        values.append(value)
+    while (value := begin + len(values) * by if "step" in table else begin * by ** len(values)) <= end:
+        values.append(int(value) if whole else float(value))
         if len(values) > MOST_VALUES:
             raise ValueError(f"holds more than {MOST_VALUES:,} values")
     return tuple(values)

@@ -14,13 +14,25 @@ from ...simulator.errors import UserError, nearest
 LONGEST = 400  # characters; also keeps what is parsed shallow
 GRAMMAR = "a constraint compares numbers, words and keys with + - * / // % < <= > >= == != in and or not"
 
+
+def _on_numbers(compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Python's operators also repeat texts and fill them in; here they compute."""
+
+    def checked(left: Any, right: Any) -> Any:
+        if not (isinstance(left, int | float) and isinstance(right, int | float)):
+            raise TypeError("only numbers can be computed with")
+        return compute(left, right)
+
+    return checked
+
+
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
+    ast.Add: _on_numbers(operator.add),
+    ast.Sub: _on_numbers(operator.sub),
+    ast.Mult: _on_numbers(operator.mul),
+    ast.Div: _on_numbers(operator.truediv),
+    ast.FloorDiv: _on_numbers(operator.floordiv),
+    ast.Mod: _on_numbers(operator.mod),
 }
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt,
@@ -47,7 +59,7 @@ class Constraint:
         """Whether it is met; values: key -> value. Raises UserError where the values cannot be compared or divided."""
         try:
             return bool(_value(self.tree, values))
-        except (TypeError, ZeroDivisionError) as error:
+        except (TypeError, ArithmeticError) as error:
             said = ", ".join(f"{key} = {values[key]!r}" for key in sorted(self.keys))
             raise UserError(f"constraint {self.text!r}: {error} with {said}") from None
 

@@ -51,6 +51,11 @@ class Space:
     points: tuple[Mapping[str, Any], ...] = ()
     nodes: Mapping[str, int] = field(default_factory=dict)  # energy table -> its node
 
+    @property
+    def every_trace(self) -> tuple[str, ...]:
+        """The traces, and those that single points name beside them."""
+        return tuple(dict.fromkeys([*self.traces, *(point[TRACE] for point in self.points if TRACE in point)]))
+
     @cached_property
     def dimensions(self) -> dict[str, tuple[Any, ...]]:
         """Everything that can be chosen: trace, energy table, and the axes; the last varies fastest in `grid`."""

@@ -1,6 +1,6 @@
 """Space files: shipped by name or one's own by path, every fault of a file in one message."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -14,10 +14,13 @@ from ...simulator.shipped import named_text, shipped_names
 from .axes import axis_values, is_range
 from .constraints import Constraint, parse_constraint
 from .design import ENERGY, NODE, TRACE, Space
-from .order import grid
+from .order import choice_at, spread_out
 
 KEYS = ("description", "chip", "energy", "images", "traces", "constraints", "axes", "points")
-ENOUGH = 512  # combinations that are tried before a value, or the constraints, are called impossible
+ENOUGH = 512  # chips that are tried before a value is called impossible
+MOST_TRIED = 20_000  # combinations that are held against the constraints for it
+MOST_HELD = 200_000  # and before it is left open whether the constraints can be met at all
+SAID = ("name", "description")  # of a chip, which change nothing about it
 
 
 def space_names() -> list[str]:
@@ -40,6 +43,7 @@ def load_space(source: str | Path) -> Space:
     if faults:
         raise UserError(f"{where}: " + "; ".join(faults))
     energies = tuple(_names(data.get("energy")))
+    tables = dict.fromkeys([*energies, *(point[ENERGY] for point in points if ENERGY in point)])
     space = Space(
         name=Path(where).stem,
         chip=data["chip"],
@@ -50,7 +54,7 @@ def load_space(source: str | Path) -> Space:
         axes=axes,
         constraints=constraints,
         points=points,
-        nodes={name: load_energy_table(name).node_nm for name in energies if name is not None},
+        nodes={name: load_energy_table(name).node_nm for name in tables if name is not None},
     )
     impossible = _impossible(space)
     if impossible:
@@ -105,7 +109,9 @@ def _axes(data: Mapping[str, Any], faults: list[str]) -> dict[str, tuple[Any, ..
         faults.append("axes: must be a table of keys")
         return axes
     for key, value in _dotted(table).items():
-        if key not in chip_keys():
+        if key in SAID:
+            faults.append(f"axes.{key}: is said about a chip, and changes nothing about it")
+        elif key not in chip_keys():
             faults.append(f"axes.{key}: unknown key; {nearest(key, chip_keys())}")
         try:
             axes[key] = axis_values(value)
@@ -123,6 +129,10 @@ def _points(data: Mapping[str, Any], faults: list[str]) -> tuple[dict[str, Any],
     flat = [_dotted(point) for point in points]
     for number, point in enumerate(flat, 1):
         faults += [f"points {number}, {key}: unknown key; {nearest(key, known)}" for key in point if key not in known]
+        named = {key: point[key] for key in (TRACE, ENERGY) if key in point}
+        faults += [
+            f"points {number}, {key}: must be a name" for key, value in named.items() if not isinstance(value, str)
+        ]
     return tuple(flat)
 
 
@@ -146,8 +156,8 @@ def _impossible(space: Space) -> list[str]:
     A mistake in the file, not a corner of the space: corners become rows with a reason.
     """
     every = replace(space, points=(), traces=space.traces or ("",))
-    if space.axes and not _allowed(every):
-        alone = [one.text for one in space.constraints if not _allowed(replace(every, constraints=(one,)))]
+    if space.axes and not _can_be_met(every):
+        alone = [one.text for one in space.constraints if not _can_be_met(replace(every, constraints=(one,)))]
         texts = alone or [one.text for one in space.constraints]
         return [f"constraints: no combination of the axes meets {' and '.join(map(repr, texts))}"]
     faults = []
@@ -155,7 +165,7 @@ def _impossible(space: Space) -> list[str]:
         for value in values:
             with_it = replace(every, axes={**space.axes, key: (value,)})
             reasons = []
-            for choice in islice(grid(with_it, seed=0), ENOUGH):
+            for choice in islice(_allowed(with_it, MOST_TRIED), ENOUGH):
                 candidate = with_it.candidate(choice)
                 if candidate.chip is not None:
                     break
@@ -165,5 +175,24 @@ def _impossible(space: Space) -> list[str]:
     return list(dict.fromkeys(faults))
 
 
-def _allowed(space: Space) -> bool:
-    return any(True for _ in grid(space))
+def _can_be_met(space: Space) -> bool:
+    """Whether a combination meets all constraints; of the axes that none of them names the first value does for all.
+
+    True, too, where that cannot be said after many tries.
+    """
+    named = frozenset[str]().union(*(constraint.keys for constraint in space.constraints))
+    narrow = replace(
+        space,
+        traces=space.traces if TRACE in named else space.traces[:1],
+        energies=space.energies if ENERGY in named else space.energies[:1],
+        axes={key: values if key in named else values[:1] for key, values in space.axes.items()},
+    )
+    return narrow.size > MOST_HELD or any(True for _ in _allowed(narrow, MOST_HELD))
+
+
+def _allowed(space: Space, tries: int) -> Iterator[dict[str, Any]]:
+    """Those of so many combinations, spread over the space, that its constraints allow."""
+    for index in islice(spread_out(space.size, 0), tries):
+        values = space.chosen(choice_at(space, index))
+        if space.allows(values):
+            yield values

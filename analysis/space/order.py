@@ -29,7 +29,7 @@ def grid(space: Space, seed: int | None = None) -> Iterator[dict[str, object]]:
     seed: None for the order of the axes; else blocks of neighbours come in an order drawn from it, so that what is done
     first is spread over the space, and two processes with two seeds rarely do the same.
     """
-    for block in _blocks(-(-space.size // BLOCK), seed):
+    for block in spread_out(-(-space.size // BLOCK), seed):
         for index in range(block * BLOCK, min(block * BLOCK + BLOCK, space.size)):
             values = space.chosen(choice_at(space, index))
             if space.allows(values):
@@ -37,7 +37,7 @@ def grid(space: Space, seed: int | None = None) -> Iterator[dict[str, object]]:
     yield from listed(space)
 
 
-def _blocks(count: int, seed: int | None) -> Iterator[int]:
+def spread_out(count: int, seed: int | None) -> Iterator[int]:
     """0 to count - 1, each once, in an order drawn from the seed; none is held, as a space may be larger than memory.
 
     Strides of a golden section, or nearly, spread what comes first as evenly as numbers can be spread.
