@@ -1,16 +1,14 @@
 """Search in real spaces: what it finds is what a sweep finds, it goes on, and contests are looked up."""
 
-import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from interrupting import LONG_SPACE, interrupt, points_in
 from sparsespike import UserError
 from sparsespike.analysis import space
 from sparsespike.analysis.explore import point, store, sweep
@@ -162,30 +160,14 @@ def test_a_curve_of_several_seeds_is_told_by_its_median_and_range() -> None:
     assert "latency 1.00 ms to 2.00 ms, accuracy 99.0 % to 98.0 %" in table.note
 
 
-LONG_SPACE = """
-chip = "edge"
-[axes]
-core.lanes = [1, 2, 4, 8]
-core.weight_format = ["bitmap", "csr"]
-core.sweep_width = [2, 4]
-core.contexts = [2, 4]
-"""
-
-
 def test_ctrl_c_loses_nothing(trace_file: Path, tmp_path: Path) -> None:
     space_file, out = tmp_path / "long.toml", tmp_path / "r.sqlite"
     space_file.write_text(LONG_SPACE)
     arguments = ["search", trace_file, "--space", space_file, "--out", out, "--budget", 18, "--population", 4]
     command = [sys.executable, "-m", "sparsespike.cli", *map(str, arguments), "--jobs", "1", "--no-bounds"]
-    process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while _points_in(out) < 6 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGINT)
-    _, complaint = process.communicate(timeout=60)
-    assert process.returncode == 130, complaint
+    complaint = interrupt(command, out, 6)
     assert re.fullmatch(r"interrupted; \d+ of 18 points are kept in .*, and the same command goes on .*\n", complaint)
-    kept = _points_in(out)
+    kept = points_in(out)
     assert 6 <= kept < 18
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -194,11 +176,3 @@ def test_ctrl_c_loses_nothing(trace_file: Path, tmp_path: Path) -> None:
     settings = search.SearchSettings(OBJECTIVES, genetic.Plan(18, 4), bounds=False)
     search.run_search(found, {"digits": trace_file}, tmp_path / "whole", settings, workers=Workers(1))
     assert read_rows(out) == read_rows(tmp_path / "whole")
-
-
-def _points_in(path: Path) -> int:
-    try:
-        with store.open_store(path) as opened:
-            return len(opened.rows())
-    except UserError:  # not there yet
-        return 0

@@ -1,17 +1,15 @@
 """Sweeps that survive anything: the grid, the store, the interrupted run, the files that are refused."""
 
 import json
-import os
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from interrupting import LONG_SPACE, interrupt, points_in
 from sparsespike import UserError, load_chip, simulate
 from sparsespike.analysis import space
 from sparsespike.analysis.explore import point, store, sweep
@@ -117,50 +115,23 @@ def test_the_file_of_another_space_is_refused(space_file: Path, trace_file: Path
     assert swept_to(out, other, trace_file).known == 16
 
 
-LONG_SPACE = """
-chip = "edge"
-[axes]
-core.lanes = [1, 2, 4, 8]
-core.weight_format = ["bitmap", "csr"]
-core.sweep_width = [2, 4]
-core.contexts = [2, 4]
-"""
 SEEN = 6  # points after which Ctrl-C is pressed: both workers are at it, and most of the 32 are still to come
 
 
 def test_an_interrupted_sweep_goes_on(trace_file: Path, tmp_path: Path) -> None:
-    """Ctrl-C reaches the whole group of processes, as it does in a terminal."""
     space_file, out = tmp_path / "long.toml", tmp_path / "r.sqlite"
     space_file.write_text(LONG_SPACE)
     arguments = ["sweep", trace_file, "--space", space_file, "--out", out, "--jobs", 2]
     command = [sys.executable, "-m", "sparsespike.cli", *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while _points_in(out) < SEEN and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGINT)
-    _, complaint = process.communicate(timeout=60)
-    assert process.returncode == 130, complaint
+    complaint = interrupt(command, out, SEEN)
     assert re.fullmatch(r"interrupted; \d+ of 32 points are kept in .*, and the same command goes on .*\n", complaint)
-    kept = _points_in(out)
+    kept = points_in(out)
     assert SEEN <= kept < 32
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert f"{kept} were known" in done.stdout
     swept_to(tmp_path / "whole.sqlite", space_file, trace_file)
     assert read_rows(out) == read_rows(tmp_path / "whole.sqlite")
-
-
-def _points_in(path: Path) -> int:
-    if not path.exists():
-        return 0
-    try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
-            return int(connection.execute("SELECT count(*) FROM points").fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0
-    finally:
-        connection.close()
 
 
 def _foreign(path: Path) -> None:
