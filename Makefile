@@ -5,7 +5,7 @@
 #   make tickets  the result table of TICKETS (files or names, all of one data set: DATA) into model/tickets/results-DATA.json
 #   make tickets-table  the tables and figures about tickets in the READMEs, from those files; nothing is simulated
 #   make tickets-verify  every shipped ticket on two chips, spike by spike what its integer network gives, on 64 test images
-#   make bench    how fast it is: a table and out/bench.json, some minutes (ROWS="start two_processes" for some rows)
+#   make bench    how fast it is: a table and out/bench.json, some minutes (ROWS="start two_processes" renews some rows)
 #   make performance   the bench, then the README's table from it
 #   make exact-fronts  whole sweeps of the shipped spaces against their exact fronts, and what these save; half an hour
 #   make oracle   the long comparison with the twin in Python: 5,000 cases, about an hour

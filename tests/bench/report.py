@@ -41,7 +41,7 @@ GROUPS: tuple[Group, ...] = (
 
 
 def measure(names: Sequence[str], rounds: int, folder: Path) -> None:
-    """Measure some rows, or all; show them, and write DIR/bench.json where all were asked for.
+    """Measure some rows, or all; show them, and write DIR/bench.json; a few replace theirs in the file that is there.
 
     Raises UserError for a row that does not exist.
     """
@@ -58,10 +58,24 @@ def measure(names: Sequence[str], rounds: int, folder: Path) -> None:
                 rows += [row.to_json() for row in run(Setting(folder, rounds, wanted, step))]
     rows.sort(key=lambda row: list(BARS).index(row["name"]))
     show(table(rows, f"median of {rounds} interleaved rounds"))
-    if not names:
-        path = folder / RESULT
-        write_text(path, json.dumps(result(rows, rounds, sanafe_version(folder)), indent=1, ensure_ascii=False) + "\n")
-        show(f"written: {path}")
+    found, path = result(rows, rounds, sanafe_version(folder)), folder / RESULT
+    if names and not _complete(found, path):
+        return
+    write_text(path, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    show(f"written: {path}")
+
+
+def _complete(found: dict[str, Any], path: Path) -> bool:
+    """Add the rows of a file that was measured under the same versions; whether there is one."""
+    try:
+        before = json.loads(path.read_text("utf-8"))
+    except OSError:
+        return False
+    if before["provenance"] != found["provenance"]:
+        return False
+    rows = {row["name"]: row for row in [*before["rows"], *found["rows"]]}
+    found["rows"] = [rows[name] for name in BARS if name in rows]
+    return True
 
 
 def result(rows: Sequence[dict[str, Any]], rounds: int, sanafe: str) -> dict[str, Any]:
