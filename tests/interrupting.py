@@ -24,7 +24,9 @@ def interrupt(command: Sequence[str], out: Path, seen: int) -> str:
     for _ in range(TRIES):
         for file in out.parent.glob(f"{out.name}*"):
             file.unlink()
-        process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=-1, stderr=-1, text=True, start_new_session=True, preexec_fn=_heed_the_key
+        )
         deadline = time.monotonic() + 120
         while points_in(out) < seen and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -35,6 +37,11 @@ def interrupt(command: Sequence[str], out: Path, seen: int) -> str:
             break
     assert process.returncode == 130, complaint
     return complaint
+
+
+def _heed_the_key() -> None:
+    """A shell that starts tests in the background has them, and what they start, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def points_in(path: Path) -> int:
